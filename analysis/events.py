@@ -1,0 +1,176 @@
+"""Events: the lines of a study's ledger, to text and back.
+
+A ledger is one JSON object per line, UTF-8, each line ended by a newline, in order of time. Every
+event has "event" (what happened) and "time" (ISO 8601, UTC); the first is "study". JSON has no
+NaN: inside "metrics", "weights" and "evaluations" numbers that are not finite are written as the
+texts "NaN", "Infinity" and "-Infinity"; nowhere else may one stand.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+SCHEMA_VERSION = 1
+FILE = "ledger.jsonl"
+
+Event = dict[str, Any]
+
+
+class LedgerError(ValueError):
+    """A ledger cannot be read, or an event cannot be written; the message names where and why."""
+
+
+class _NotJsonError(LedgerError):
+    """The line is no JSON at all: damaged, or unfinished where it is the last."""
+
+
+class Events(list[Event]):
+    """The events of a ledger in order, and how many bytes of an unfinished last line follow."""
+
+    def __init__(self, events: Iterable[Event] = (), torn_bytes: int = 0) -> None:
+        super().__init__(events)
+        self.torn_bytes = torn_bytes
+
+    @property
+    def torn(self) -> bool:
+        """Whether the last line was left out because it is unfinished."""
+        return self.torn_bytes > 0
+
+
+def read(path: str | Path) -> Events:
+    """All events of a ledger; `path` is the ledger or the study's folder.
+
+    A last line without a newline or without valid JSON is what a killed writer leaves behind; it
+    is left out and counted in `torn_bytes`. Raises `LedgerError` for a missing ledger, a damaged
+    line elsewhere, a ledger that does not begin with a study, and a newer schema version.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE
+    try:
+        *lines, rest = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        raise LedgerError(f"{path}: no ledger here; a study's folder holds {FILE}") from None
+    events = Events(torn_bytes=len(rest))
+    for number, line in enumerate(lines, start=1):
+        try:
+            events.append(decode(line))
+        except LedgerError as error:
+            # With an unfinished line behind it, this one is not the last.
+            if isinstance(error, _NotJsonError) and number == len(lines) and not rest:
+                events.torn_bytes = len(line) + 1
+                break
+            raise LedgerError(f"{path}, line {number}: {error}") from None
+        if number == 1:
+            check_study(path, events[0])
+    if not events:
+        raise LedgerError(f"{path}: the ledger holds no study; nothing was recorded in it")
+    return events
+
+
+def encode(event: Mapping[str, Any]) -> str:
+    """The event as one line without its newline.
+
+    NumPy scalars become plain numbers. Raises `LedgerError` for anything else that JSON has no word
+    for, and for a number that is not finite outside metrics, weights and evaluations.
+    """
+    for key in ("event", "time"):
+        if not isinstance(event.get(key), str):
+            raise LedgerError(f"an event needs {key!r} as a text, found {event.get(key)!r}")
+    plain = {key: _plain(value, str(key), key in _MEASURED) for key, value in event.items()}
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def decode(line: str | bytes) -> Event:
+    """The event of one line; raises `LedgerError` when the line is none."""
+    try:
+        text = line if isinstance(line, str) else line.decode("utf-8")
+        event = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise _NotJsonError(f"not valid JSON: {_start(line)}") from None
+    if not isinstance(event, dict):
+        raise LedgerError(f"not an event: {_start(line)}")
+    for key in ("event", "time"):
+        if not isinstance(event.get(key), str):
+            raise LedgerError(f"an event without {key!r}: {_start(line)}")
+    for key in ("metrics", "weights"):
+        if key in event:
+            event[key] = _numbers(event[key])
+    if isinstance(event.get("evaluations"), list):
+        event["evaluations"] = [_row(row) for row in event["evaluations"]]
+    return event
+
+
+_MEASURED = ("metrics", "weights", "evaluations")
+# Fields of evaluation rows that are texts, whatever they say.
+_TEXTS = ("split", "family", "name", "norm", "eps_text", "metric")
+_SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def check_study(path: Path, first: Event) -> None:
+    if first["event"] != "study":
+        raise LedgerError(f"{path}: must begin with the event 'study', found {first['event']!r}")
+    version = first.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise LedgerError(f"{path}: schema_version must be 1 or more, found {version!r}")
+    if version > SCHEMA_VERSION:
+        raise LedgerError(
+            f"{path}: written with schema version {version}, this installation reads up to"
+            f" {SCHEMA_VERSION}; update it to read this study"
+        )
+
+
+def _plain(value: Any, where: str, measured: bool) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        # Texts of errors may hold bytes of file names that are no UTF-8.
+        return str(value.encode("utf-8", "backslashreplace"), "utf-8")
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return float(value)
+        if measured:
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        raise LedgerError(f"{where}: only measurements may be {value}, settings must be finite")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise LedgerError(f"{where}: keys must be texts, found {key!r}")
+        return {key: _plain(one, f"{where}/{key}", measured) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one, f"{where}/{place}", measured) for place, one in enumerate(value)]
+    raise LedgerError(f"{where}: cannot be written as JSON, found a {type(value).__name__}")
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SPELLED.get(value, value)
+    if isinstance(value, list):
+        return [_numbers(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _numbers(one) for key, one in value.items()}
+    return value
+
+
+def _row(row: Any) -> Any:
+    if not isinstance(row, dict):
+        return row
+    return {key: value if key in _TEXTS else _numbers(value) for key, value in row.items()}
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _start(line: str | bytes) -> str:
+    return repr(line[:60])

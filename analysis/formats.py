@@ -1,0 +1,282 @@
+"""A robustness table as Markdown, CSV, LaTeX, JSON and for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .statistics import Interval
+from .tables import Benchmark, RobustnessTable, TableRow
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+NOTHING = "–"
+
+_CSV_COLUMNS = (
+    "study",
+    "arm",
+    "weighter",
+    "reference",
+    "benchmark",
+    "family",
+    "norm",
+    "eps_text",
+    "steps",
+    "restarts",
+    "split",
+    "metric",
+    "mean",
+    "ci_low",
+    "ci_high",
+    "min",
+    "max",
+    "n_seeds",
+    "n_examples",
+    "unreliable",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "difference_n",
+)
+
+
+def cells(table: RobustnessTable) -> list[list[str]]:
+    """The table's body as shown, one list of texts per row, under `table.columns`."""
+    return [
+        [
+            f"{row.arm} (ref.)" if row.reference else row.arm,
+            row.weighter,
+            str(row.n_seeds),
+            *(_cell(row, one, percent=table.percent) for one in table.benchmarks),
+            str(row.trials),
+            str(row.epochs),
+            NOTHING if row.time_ratio is None else f"{row.time_ratio:.2f}×",
+        ]
+        for row in table.rows
+    ]
+
+
+def difference_columns(table: RobustnessTable) -> tuple[str, ...]:
+    """The heads of the second table: differences to the reference row."""
+    unit = " [pp]" if table.percent else ""
+    return ("arm", "weighter", "n", *(f"{one.name}{unit}" for one in table.benchmarks))
+
+
+def difference_cells(table: RobustnessTable) -> list[list[str]]:
+    """The body of the second table; empty where no row shares a seed with the reference row."""
+    shown = []
+    for row in table.rows:
+        found = [
+            cell.difference
+            for one in table.benchmarks
+            if (cell := row.cells.get(one.name)) is not None and cell.difference is not None
+        ]
+        if found and table.split == "test":
+            texts = (_difference(row, one, percent=table.percent) for one in table.benchmarks)
+            shown.append([row.arm, row.weighter, str(max(one.n for one in found)), *texts])
+    return shown
+
+
+def difference_caption(table: RobustnessTable) -> str:
+    """What the second table shows."""
+    reference = table.reference
+    unit = " in percentage points" if table.percent else ""
+    return (
+        f"Difference to {reference.label if reference else 'the reference row'}{unit}: "
+        "mean over the n seeds that both have, paired by seed, ± half width of the 95 % "
+        "Student-t interval of the differences."
+    )
+
+
+def to_markdown(table: RobustnessTable) -> str:
+    """GitHub-flavoured Markdown: the table, the differences, the notes."""
+    parts = [_markdown_text(table.caption), _markdown_grid(table.columns, cells(table))]
+    if body := difference_cells(table):
+        parts.append(_markdown_text(difference_caption(table)))
+        parts.append(_markdown_grid(difference_columns(table), body))
+    if table.notes:
+        parts.append("\n".join(f"- {_markdown_text(one)}" for one in table.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_csv(table: RobustnessTable) -> str:
+    """One line per arm, weighter and benchmark; accuracies as fractions, full precision."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records(table))
+    return text.getvalue()
+
+
+def records(table: RobustnessTable) -> list[dict[str, Any]]:
+    """The figures for programs: one flat record per arm, weighter and benchmark; None = absent."""
+    found = []
+    for row in table.rows:
+        for one in table.benchmarks:
+            if (cell := row.cells.get(one.name)) is None:
+                continue
+            difference = cell.difference if table.split == "test" else None
+            found.append(
+                {
+                    "study": table.study,
+                    "arm": row.arm,
+                    "weighter": row.weighter,
+                    "reference": row.reference,
+                    "benchmark": one.name,
+                    "family": one.family,
+                    "norm": one.norm,
+                    "eps_text": one.eps_text,
+                    "steps": one.steps,
+                    "restarts": one.restarts,
+                    "split": table.split,
+                    "metric": table.metric,
+                    "mean": cell.interval.mean,
+                    "ci_low": cell.interval.low,
+                    "ci_high": cell.interval.high,
+                    "min": cell.low,
+                    "max": cell.high,
+                    "n_seeds": cell.interval.n,
+                    "n_examples": one.n_examples,
+                    "unreliable": one.unreliable,
+                    "difference": difference.mean if difference else None,
+                    "difference_low": difference.low if difference else None,
+                    "difference_high": difference.high if difference else None,
+                    "difference_n": difference.n if difference else None,
+                }
+            )
+    return found
+
+
+def to_latex(table: RobustnessTable) -> str:
+    """Two LaTeX tables for the package booktabs, every text escaped; notes as comments."""
+    parts = [_latex_table(table.columns, cells(table), table.caption, "robustness")]
+    if body := difference_cells(table):
+        caption = difference_caption(table)
+        parts.append(_latex_table(difference_columns(table), body, caption, "differences"))
+    # A comment ends with its line, so a note must not hold a line end.
+    parts.append("\n".join(f"% {' '.join(one.split())}" for one in table.notes))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def to_rich(table: RobustnessTable) -> Group:
+    """The table, the differences and the notes for `rich.print` or a console."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[Any] = [Text(table.caption), _rich_grid(table.columns, cells(table))]
+    if body := difference_cells(table):
+        parts.append(Text("\n" + difference_caption(table)))
+        parts.append(_rich_grid(difference_columns(table), body))
+    parts.append(Text("\n" + "\n".join(f"- {one}" for one in table.notes)))
+    return Group(*parts)
+
+
+def number(value: float, *, percent: bool, sign: bool = False) -> str:
+    """A mean as shown: fractions as percent with two decimals, others with four digits."""
+    plus = "+" if sign else ""
+    if not percent:
+        return f"{value:{plus}.4g}"
+    # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.
+    return f"{round(100 * value, 2) + 0.0:{plus}.2f}"
+
+
+def _cell(row: TableRow, benchmark: Benchmark, *, percent: bool) -> str:
+    cell = row.cells.get(benchmark.name)
+    if cell is None:
+        return NOTHING
+    # A seed that lacks this one benchmark must not hide behind the row's n.
+    count = f" (n={cell.interval.n})" if cell.interval.n != row.n_seeds else ""
+    return _with_spread(cell.interval, percent=percent) + count
+
+
+def _difference(row: TableRow, benchmark: Benchmark, *, percent: bool) -> str:
+    cell = row.cells.get(benchmark.name)
+    if cell is None or cell.difference is None:
+        return NOTHING
+    return _with_spread(cell.difference, percent=percent, sign=True)
+
+
+def _with_spread(interval: Interval, *, percent: bool, sign: bool = False) -> str:
+    mean = number(interval.mean, percent=percent, sign=sign)
+    half = interval.half_width
+    return mean if half is None else f"{mean} ± {number(half, percent=percent)}"
+
+
+def _markdown_text(text: str) -> str:
+    return re.sub(r"([\\|*<])", r"\\\1", " ".join(text.split()))
+
+
+def _markdown_grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    rule = ["---", "---", *["---:"] * (len(head) - 2)]
+    lines = [[_markdown_text(one) for one in head], rule]
+    lines += [[_markdown_text(one) for one in row] for row in body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "[": "{[}",  # after a line break a bare bracket would be its length
+    "]": "{]}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+}
+
+
+def latex_text(text: str) -> str:
+    """The text with everything escaped that LaTeX would read as a command."""
+    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def _latex_table(
+    head: Sequence[str], body: Sequence[Sequence[str]], caption: str, label: str
+) -> str:
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{latex_text(caption)}}}",
+            rf"  \label{{tab:{label}}}",
+            rf"  \begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}",
+            r"    \toprule",
+            f"    {_latex_line(head)}",
+            r"    \midrule",
+            *(f"    {_latex_line(row)}" for row in body),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def _latex_line(texts: Sequence[str]) -> str:
+    return " & ".join(map(latex_text, texts)) + r" \\"
+
+
+def _rich_grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(head):
+        # Text, not str: a label such as [red] must be shown, not obeyed.
+        grid.add_column(Text(name), justify="left" if place < 2 else "right", no_wrap=False)
+    for row in body:
+        grid.add_row(*(Text(one) for one in row))
+    return grid

@@ -1,0 +1,334 @@
+"""The robustness table of a study: arm x weighter rows, one column per benchmark.
+
+The configuration of a row was chosen on the validation split; the figures are those of its
+confirmation on fresh seeds, on the test split. Before any confirmation has ended they are the
+validation figures of the best search trial, and the table says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from .notes import make_notes
+from .statistics import Interval, mean_interval, paired_difference
+
+Row = dict[str, Any]
+Label = tuple[str, str]
+
+CORRUPTIONS = "corruptions"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One column: a benchmark with the settings that its figures depend on."""
+
+    name: str
+    family: str
+    norm: str | None
+    eps_text: str | None
+    steps: int | None
+    restarts: int | None
+    n_examples: int
+    unreliable: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The figures of one row on one benchmark: over seeds, and against the reference row."""
+
+    interval: Interval
+    low: float
+    high: float
+    difference: Interval | None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One arm with one weighter; `cells` has no entry for a benchmark without figures."""
+
+    arm: str
+    weighter: str
+    reference: bool
+    n_seeds: int
+    n_planned: int
+    cells: dict[str, Cell]
+    trials: int
+    epochs: int
+    time_ratio: float | None
+    selected_trial: int | None
+    selected: dict[str, float | str]
+
+    @property
+    def label(self) -> str:
+        return f"{self.arm} × {self.weighter}"
+
+
+@dataclass(frozen=True)
+class RobustnessTable:
+    """The table with what a reader needs to judge it.
+
+    `split` is "test", or "validation" as long as nothing was confirmed. Means, differences and
+    interval ends are in the metric's own unit: accuracies as fractions.
+    """
+
+    study: str
+    question: str
+    status: str
+    metric: str
+    split: str
+    benchmarks: tuple[Benchmark, ...]
+    rows: tuple[TableRow, ...]
+    caption: str
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The heads of the table as shown."""
+        unit = " [%]" if self.percent else ""
+        mark = "" if self.split == "test" else f" ({self.split})"
+        heads = [f"{one.name}{mark}{unit}" for one in self.benchmarks]
+        return ("arm", "weighter", "n", *heads, "trials", "epochs", "time/epoch")
+
+    @property
+    def percent(self) -> bool:
+        return self.metric == "accuracy"
+
+    @property
+    def reference(self) -> TableRow | None:
+        return next((row for row in self.rows if row.reference), None)
+
+
+def robustness_table(
+    source: Path | str | Mapping[str, Any], *, metric: str | None = None
+) -> RobustnessTable:
+    """The robustness table of a study folder, or of the tables that `export.tables` gave.
+
+    `metric` is one of the evaluations (accuracy, loss, ...); without it accuracy where there is
+    one, else the first metric that was reported. Raises `NotAStudyError` for a folder without a
+    study, `ValueError` for a metric that no benchmark reported.
+    """
+    if not isinstance(source, Mapping):
+        from .export import tables
+
+        source = tables(source)
+    study = source["studies"].to_pylist()[0]
+    resolved = json.loads(study["config_json"])
+    trials = source["trials"].drop_columns(["config_json"]).to_pylist()
+    evaluations = source["evaluations"].to_pylist()
+    metric = _metric(evaluations, metric)
+    figures = _Figures([row for row in evaluations if row["metric"] == metric])
+
+    confirmed = any(one["phase"] == "confirm" and figures.of(one, "test") for one in trials)
+    split = "test" if confirmed else "validation"
+    chosen = {label: _chosen(trials, label, study, figures, split) for label in _labels(resolved)}
+    values = {label: _by_benchmark(members, figures, split) for label, members in chosen.items()}
+    seconds = _seconds_per_epoch(source["reports"], chosen)
+    params = _sampled(source["params"])
+    benchmarks = figures.benchmarks(split)
+    reference = next(iter(chosen))
+    rows = []
+    for label, members in chosen.items():
+        searched = [one for one in trials if _label(one) == label and one["phase"] == "search"]
+        winner = _searched_as(searched, members)
+        rows.append(
+            TableRow(
+                arm=label[0],
+                weighter=label[1],
+                reference=label == reference,
+                n_seeds=max((len(one) for one in values[label].values()), default=0),
+                n_planned=len(members),
+                cells=_cells(values[label], values[reference], label == reference),
+                trials=len(searched),
+                epochs=sum(one["epochs_done"] for one in searched),
+                time_ratio=_ratio(seconds.get(label), seconds.get(reference)),
+                selected_trial=winner["number"] if winner else None,
+                selected=params.get(winner["trial_id"], {}) if winner else {},
+            )
+        )
+    return RobustnessTable(
+        study=study["name"],
+        question=study["question"] or "",
+        status=study["status"],
+        metric=metric,
+        split=split,
+        benchmarks=benchmarks,
+        rows=tuple(rows),
+        caption=_caption(study, metric, split, rows),
+        notes=make_notes(study, resolved, trials, split, benchmarks, rows),
+    )
+
+
+class _Figures:
+    """The last evaluation of every trial on every split: benchmark -> value."""
+
+    def __init__(self, evaluations: list[Row]) -> None:
+        self._rows: dict[tuple[str, str], list[Row]] = {}
+        for row in evaluations:
+            kept = self._rows.setdefault((row["trial_id"], row["split"]), [])
+            if kept and kept[0]["step"] < row["step"]:
+                kept.clear()
+            if row["value"] is not None:
+                kept.append(row)
+
+    def of(self, trial: Row, split: str) -> dict[str, float]:
+        """A trial's value per benchmark; the corruptions count as one, by their mean."""
+        values: dict[str, list[float]] = {}
+        for row in self._rows.get((trial["trial_id"], split), []):
+            values.setdefault(_column(row), []).append(row["value"])
+        return {name: fmean(found) for name, found in values.items()}
+
+    def benchmarks(self, split: str) -> tuple[Benchmark, ...]:
+        """The columns in the study's order, which is the order of every trial's rows."""
+        found: dict[str, list[Row]] = {}
+        for (_, of), rows in self._rows.items():
+            for row in rows if of == split else []:
+                found.setdefault(_column(row), []).append(row)
+        order = sorted(found, key=lambda name: min(row["position"] for row in found[name]))
+        return tuple(_benchmark(name, found[name]) for name in order)
+
+
+def _column(row: Row) -> str:
+    return CORRUPTIONS if row["family"] == "corruption" else str(row["name"])
+
+
+def _benchmark(name: str, rows: list[Row]) -> Benchmark:
+    first = rows[0]
+    return Benchmark(
+        name=name,
+        family=first["family"],
+        norm=first["norm"],
+        eps_text=first["eps_text"],
+        steps=first["steps"],
+        restarts=first["restarts"],
+        n_examples=min(row["n_examples"] for row in rows),
+        unreliable=any(row["unreliable"] for row in rows),
+    )
+
+
+def _metric(evaluations: list[Row], wanted: str | None) -> str:
+    known = list(dict.fromkeys(row["metric"] for row in evaluations))
+    if wanted is None:
+        return "accuracy" if "accuracy" in known or not known else str(known[0])
+    if wanted not in known:
+        raise ValueError(f"No benchmark reported {wanted!r}. Known: {', '.join(known) or 'none'}.")
+    return wanted
+
+
+def _labels(resolved: Row) -> list[Label]:
+    """Arm and weighter of every row in the study's order, those of the baseline arm first."""
+    labels = [(one["arm"], one["weighter"]) for one in resolved["arms"]]
+    return sorted(labels, key=lambda label: label[0] != resolved.get("baseline"))
+
+
+def _label(trial: Row) -> Label:
+    return trial["arm"], trial["weighter"]
+
+
+def _chosen(
+    trials: list[Row], label: Label, study: Row, figures: _Figures, split: str
+) -> list[Row]:
+    """The trials behind a row: all seeds of the chosen configuration, or the best search trial.
+
+    Everything here reads validation figures; test figures choose nothing.
+    """
+    sign = -1.0 if study["goal"] == "min" else 1.0
+    mine = [one for one in trials if _label(one) == label]
+    if split == "validation":
+        ranked = [one for one in mine if one["phase"] == "search" and one["state"] != "FAIL"]
+        ranked = [one for one in ranked if _finite(one["score"]) and figures.of(one, split)]
+        return [max(ranked, key=lambda one: sign * one["score"])] if ranked else []
+    groups: dict[str, list[Row]] = {}
+    for one in mine:
+        if one["phase"] == "confirm":
+            groups.setdefault(one["group_id"], []).append(one)
+
+    def rank(group: list[Row]) -> tuple[bool, float]:
+        # A configuration that diverged on a seed comes after those that never did.
+        scores = [one["score"] for one in group if one["score"] is not None]
+        sound = bool(scores) and all(math.isfinite(score) for score in scores)
+        finite = [score for score in scores if math.isfinite(score)]
+        return sound, sign * fmean(finite) if finite else -math.inf
+
+    return max(groups.values(), key=rank, default=[])
+
+
+def _by_benchmark(members: list[Row], figures: _Figures, split: str) -> dict[str, dict[int, float]]:
+    """Benchmark -> seed -> value."""
+    values: dict[str, dict[int, float]] = {}
+    for one in members:
+        for name, value in figures.of(one, split).items():
+            values.setdefault(name, {})[one["seed"]] = value
+    return values
+
+
+def _cells(
+    mine: dict[str, dict[int, float]], reference: dict[str, dict[int, float]], is_reference: bool
+) -> dict[str, Cell]:
+    return {
+        name: Cell(
+            interval=mean_interval(list(by_seed.values())),
+            low=min(by_seed.values()),
+            high=max(by_seed.values()),
+            difference=None
+            if is_reference
+            else paired_difference(by_seed, reference.get(name, {})),
+        )
+        for name, by_seed in mine.items()
+    }
+
+
+def _searched_as(searched: list[Row], members: list[Row]) -> Row | None:
+    """The search trial whose configuration the row's trials have."""
+    group = members[0]["group_id"] if members else None
+    return next((one for one in searched if one["group_id"] == group), None)
+
+
+def _seconds_per_epoch(reports: Any, chosen: dict[Label, list[Row]]) -> dict[Label, float]:
+    import pyarrow.compute as pc
+
+    rows = reports.filter(pc.equal(reports["metric"], "train_s")).to_pylist()
+    by_trial: dict[str, list[float]] = {}
+    for row in rows:
+        by_trial.setdefault(row["trial_id"], []).append(row["value"])
+    found = {
+        label: [value for one in members for value in by_trial.get(one["trial_id"], [])]
+        for label, members in chosen.items()
+    }
+    return {label: median(values) for label, values in found.items() if values}
+
+
+def _sampled(params: Any) -> dict[str, dict[str, float | str]]:
+    found: dict[str, dict[str, float | str]] = {}
+    for row in params.filter(params["sampled"]).to_pylist():
+        value = row["value_str"] if row["value_num"] is None else row["value_num"]
+        found.setdefault(row["trial_id"], {})[row["name"]] = value
+    return found
+
+
+def _ratio(mine: float | None, reference: float | None) -> float | None:
+    return mine / reference if mine is not None and reference else None
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _caption(study: Row, metric: str, split: str, rows: list[TableRow]) -> str:
+    what = "Accuracy in percent" if metric == "accuracy" else f"{metric[:1].upper()}{metric[1:]}"
+    if split != "test":
+        return (
+            f"{study['name']}: {what[:1].lower()}{what[1:]} on the validation split, not test: "
+            "best search trial of each arm, one seed, chosen on these same data."
+        )
+    several = any(row.n_seeds > 1 for row in rows)
+    single = any(row.n_seeds == 1 for row in rows)
+    spread = "mean over n seeds ± half width of the 95 % Student-t interval" if several else ""
+    one = "rows with n = 1 are a single seed and have no interval" if single else ""
+    text = "; ".join(part for part in (spread, one) if part)
+    return f"{study['name']}: {what[:1].lower()}{what[1:]} on the test split; {text}."

@@ -1,0 +1,153 @@
+"""Named arms: what a method of the field adds to plain training, with its ranges and paper defaults.
+
+A method is a mapping with `views` and `losses` of a recipe; any leaf may be a range. No torch.
+Presets are looked up by name with "-" and "_" alike; the spelling of the auxiliary-loss experiments
+("gaussian-kl_0.1", "adversarial-attack") is accepted, too.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from typing import Any
+
+Tree = dict[str, Any]
+
+COEFFICIENT = {"low": 0.01, "high": 10.0, "log": True, "default": 1.0}
+
+METHODS: dict[str, Tree] = {
+    # The task's main loss on the clean view and nothing else.
+    "plain": {},
+    # Kullback-Leibler divergence between the clean and a noisy prediction, gradient through both.
+    "gaussian_kl": {
+        "views": {
+            "noisy": {
+                "name": "GaussianNoise",
+                "sigma": {"low": 0.01, "high": 0.5, "log": True, "default": 0.1},
+            }
+        },
+        "losses": {
+            "kl": {
+                "name": "Consistency",
+                "target": "clean",
+                "view": "noisy",
+                "stop_gradient": False,
+                "coefficient": COEFFICIENT,
+            }
+        },
+    },
+    # Unsupervised data augmentation (arXiv 1904.12848) with noise as the augmentation.
+    "uda": {
+        "views": {
+            "noisy": {
+                "name": "GaussianNoise",
+                "sigma": {"low": 0.01, "high": 0.5, "log": True, "default": 0.1},
+            }
+        },
+        "losses": {
+            "kl": {
+                "name": "Consistency",
+                "target": "clean",
+                "view": "noisy",
+                "stop_gradient": True,
+                "temperature": {"low": 0.4, "high": 1.0, "default": 0.4},
+                "coefficient": COEFFICIENT,
+            }
+        },
+    },
+    # Training on noisy inputs with their labels, beside the clean ones.
+    "gaussian": {
+        "views": {
+            "noisy": {
+                "name": "GaussianNoise",
+                "sigma": {"low": 0.01, "high": 0.5, "log": True, "default": 0.1},
+            }
+        },
+        "losses": {
+            "noisy": {"name": "CrossEntropy", "view": "noisy", "coefficient": COEFFICIENT}
+        },
+    },
+    # Cross-entropy on attacked inputs beside the clean one (10 steps as arXiv 1706.06083 trains).
+    "adversarial": {
+        "views": {"adv": {"name": "PGD", "norm": "linf", "eps": "8/255", "steps": 10}},
+        "losses": {"adv": {"name": "CrossEntropy", "view": "adv", "coefficient": COEFFICIENT}},
+    },
+    # Adversarial training proper (arXiv 1706.06083): attacked inputs only.
+    "adversarial_training": {
+        "views": {"adv": {"name": "PGD", "norm": "linf", "eps": "8/255", "steps": 10}},
+        "losses": {"main": {"name": "CrossEntropy", "view": "adv"}},
+    },
+}
+# Old spelling -> method, and where its one value goes.
+OLD = {
+    "gaussian-kl": ("gaussian_kl", ("views", "noisy", "sigma")),
+    "adversarial-attack": ("adversarial", ("views", "adv", "eps")),
+}
+OLD_ATTACKS = {"FGSM": "FGSM", "PGD": "PGD"}
+
+
+class MethodError(ValueError):
+    """A method or an attack file that we do not know; the message names the nearest."""
+
+
+def names() -> list[str]:
+    """All methods' names."""
+    return sorted(METHODS)
+
+
+def method(name: str) -> Tree:
+    """A copy of the method `name`; "gaussian-kl_0.1" fixes sigma at 0.1.
+
+    Raises `MethodError` naming the nearest method.
+    """
+    plain = name.replace("-", "_")
+    if plain in METHODS:
+        return copy.deepcopy(METHODS[plain])
+    word, _, value = name.rpartition("_")
+    for old, (new, path) in OLD.items():
+        if name == old:
+            return copy.deepcopy(METHODS[new])
+        if word == old:
+            tree = copy.deepcopy(METHODS[new])
+            inner: Any = tree
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = value
+            return tree
+    known = [*METHODS, *OLD]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise MethodError(f"Unknown method {name!r}.{hint} Known: {', '.join(sorted(known))}.")
+
+
+def attack(old: dict[str, Any]) -> Tree:
+    """The view that an attack file of the auxiliary-loss experiments stands for.
+
+    Keys: attack_name (FGSM, PGD), constraint ("2", "inf"), epsilon (number or "4/255") and
+    attack_args (steps, abs_stepsize or rel_stepsize times epsilon, random_start). eps is in the
+    units of the input, as it was meant there. Raises `MethodError` for anything else: MIM, for one,
+    was run there without its momentum.
+    """
+    unknown = set(old) - {"attack_name", "constraint", "epsilon", "attack_args"}
+    for key in ("attack_name", "constraint", "epsilon"):
+        if key not in old:
+            raise MethodError(f"An attack file needs {key!r}; found {', '.join(sorted(old))}.")
+    if unknown:
+        raise MethodError(f"Unknown key {sorted(unknown)[0]!r} in the attack file.")
+    name = str(old["attack_name"]).upper()
+    if name not in OLD_ATTACKS:
+        raise MethodError(f"Unknown attack_name {name!r}. Known: {', '.join(OLD_ATTACKS)}.")
+    view: Tree = {"name": name, "norm": str(old["constraint"]), "eps": old["epsilon"]}
+    arguments = dict(old.get("attack_args") or {})
+    if name == "PGD":
+        # The defaults of the library that those experiments called.
+        view["steps"] = arguments.pop("steps", 50 if view["norm"] == "2" else 40)
+        relative = arguments.pop("rel_stepsize", 0.025 if view["norm"] == "2" else 0.01 / 0.3)
+        eps = str(view["eps"]).partition("/")
+        view["step_size"] = arguments.pop(
+            "abs_stepsize", relative * float(eps[0]) / float(eps[2] or 1)
+        )
+        view["random_start"] = arguments.pop("random_start", True)
+    if arguments:
+        raise MethodError(f"Unknown attack_args of {name}: {', '.join(sorted(arguments))}.")
+    return view

@@ -1,0 +1,1 @@
+"""Studies: what is compared, and running it on Ray."""

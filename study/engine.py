@@ -1,0 +1,186 @@
+"""A study on Ray: the conductor's answers as a searcher and a scheduler of `ray.tune.Tuner`.
+
+The only file that knows Tuner. Ray places trials, keeps their processes and restarts lost ones; it
+decides nothing, and what it writes is thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# First of all: it sets what Ray reads from the environment when its modules load.
+from study.cluster import Cluster  # isort: skip
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from study.conductor import Conductor, plan
+from trainables.trial import Trial
+
+
+class _Searcher(Searcher):  # type: ignore[misc]
+    """Ray asks for the next trial."""
+
+    def __init__(self, run: _Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def suggest(self, trial_id: str) -> Any:
+        return self._run.suggest(trial_id)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the conductor saw the end in the report that caused it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth."""
+
+
+class _Scheduler(FIFOScheduler):  # type: ignore[misc]
+    """Ray asks whether a trial goes on."""
+
+    def __init__(self, run: _Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        goes_on = self._run.result(trial.trial_id, result)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+
+class _Callback(tune.Callback):  # type: ignore[misc]
+    """Ray tells when a trial's process starts, is lost and retried, or is given up."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._run.conductor.started(self._run.number(trial.trial_id))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = self._run.number(trial.trial_id)
+        self._run.conductor.retried(number, _lost(trial)[1])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = self._run.number(trial.trial_id)
+        self._run.conductor.failed(number, *_lost(trial))
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._run.tick()
+
+
+@dataclass
+class _Run:
+    """One segment of a study: the conductor, and which Ray trial is which of ours."""
+
+    conductor: Conductor
+    folder: Path
+    data_root: str
+    slots: int
+    tick: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, trial_id: str) -> int:
+        return self._numbers[trial_id]
+
+    def suggest(self, trial_id: str) -> Any:
+        if self.conductor.finished:
+            return Searcher.FINISHED
+        if len(self.conductor.running) >= self.slots:
+            return None
+        trial = self.conductor.next()
+        if trial is None:
+            return None
+        self._numbers[trial_id] = trial.number
+        return {"plan": plan(self.conductor, trial, str(self.folder), self.data_root)}
+
+    def result(self, trial_id: str, result: dict[str, Any]) -> bool:
+        number = self.number(trial_id)
+        if "failure" in result:
+            failure = json.loads(result["failure"])
+            self.conductor.failed(number, failure["type"], failure["traceback"])
+            return False
+        return self.conductor.report(number, json.loads(result["report"]))
+
+
+def _lost(trial: Any) -> tuple[str, str]:
+    """Type and text of the error that Ray holds against a trial."""
+    error = trial.get_pickled_error() or trial.get_error()
+    if error is None:
+        return "UnknownError", "the trial's process ended without a word"
+    return type(error).__name__, str(error)
+
+
+def run(
+    conductor: Conductor,
+    folder: Path,
+    *,
+    cluster: Cluster,
+    data_root: str = "",
+    tick: Callable[[], None] = lambda: None,
+) -> bool:
+    """Run the study on a connected cluster until it is done; whether it was (else interrupted).
+
+    `tick` is called after every turn of Ray's loop. The first SIGINT ends the segment with all
+    that has been reported kept; trials go on from their last checkpoints at the next one.
+    """
+    resources = conductor.study.resources
+    segment = _Run(
+        conductor=conductor,
+        folder=folder.resolve(),
+        data_root=data_root,
+        slots=resources.max_concurrent or cluster.slots(resources.cpu, resources.gpu),
+        tick=tick,
+    )
+    # All processes start at once. With Ray's default of one pending trial, a short trial would end
+    # before the next process is up, hand its own on, and the study would run one trial at a time.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(segment.slots)
+    scratch = Path(tempfile.mkdtemp(prefix="tune-", dir=cluster.scratch(folder)))
+    trainable = tune.with_resources(Trial, {"cpu": resources.cpu, "gpu": resources.gpu})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            logging.getLogger("ray.tune").setLevel(logging.ERROR)
+            tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    num_samples=-1,
+                    search_alg=_Searcher(segment),
+                    scheduler=_Scheduler(segment),
+                    reuse_actors=True,
+                    trial_name_creator=lambda trial: f"trial_{trial.trial_id}",
+                    trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
+                ),
+                run_config=tune.RunConfig(
+                    name="segment",
+                    storage_path=str(scratch),
+                    verbose=0,
+                    callbacks=[_Callback(segment)],
+                    failure_config=tune.FailureConfig(max_failures=resources.max_retries),
+                ),
+            ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return conductor.finished
+
+
+def connected() -> bool:
+    """Whether this process is connected to a Ray cluster."""
+    return bool(ray.is_initialized())

@@ -1,0 +1,460 @@
+"""A study file to a validated Study: strict, before Ray or an accelerator is touched.
+
+Every error names the file, the key's path, the rule, the value found and the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from search_spaces import methods
+from search_spaces.ranges import Choice, Range, RangeError, as_range, default, sample
+from trainables.core.errors import SettingError, nearest
+
+SCHEMA_VERSION = 1
+PRESETS = Path(__file__).parent / "presets"
+Tree = dict[str, Any]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Search(_Section):
+    """How configurations are drawn; every arm gets `trials_per_arm` of them."""
+
+    sampler: str = "TPE"
+    trials_per_arm: int = Field(8, ge=1)
+    metric: str = "validation/accuracy"
+    mode: Literal["max", "min"] = "max"
+
+
+class Schedule(_Section):
+    """When trials are stopped; each arm has rungs of its own, so no arm starves another."""
+
+    name: Literal["ASHA", "none"] = "ASHA"
+    max_epochs: int = Field(0, ge=0)
+    grace_epochs: int = Field(1, ge=1)
+    reduction_factor: float = Field(3, gt=1, strict=False)
+
+
+class Confirm(_Section):
+    """The best `top` configurations of each arm, trained again on `seeds` fresh seeds."""
+
+    top: int = Field(1, ge=1)
+    seeds: int = Field(3, ge=0)
+
+
+class Probe(_Section):
+    """Benchmarks on at most `limit` validation examples at every rung."""
+
+    limit: int = Field(256, ge=1)
+
+
+class Resources(_Section):
+    """What one trial takes, and how many run at once (0: as many as fit)."""
+
+    cpu: float = Field(1, gt=0, strict=False)
+    gpu: float = Field(0, ge=0, strict=False)
+    max_concurrent: int = Field(0, ge=0)
+    max_retries: int = Field(3, ge=0)
+
+
+class StudyFile(_Section):
+    """The keys of a study file."""
+
+    study: str
+    question: str = ""
+    seed: int = Field(0, ge=0)
+    data: str | Tree = "Digits"
+    architecture: str | Tree = "MLP"
+    training: Tree = Field(default_factory=dict)
+    arms: dict[str, str | Tree]
+    baseline: str = ""
+    weighters: list[str | Tree] | dict[str, str | Tree] = ["Fixed"]
+    search: Search = Search()
+    schedule: Schedule = Schedule()
+    confirm: Confirm = Confirm()
+    benchmarks: list[str | Tree] = ["Clean"]
+    probe: Probe = Probe()
+    resources: Resources = Resources()
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing compared: views and losses with a weighter, as a recipe tree with ranges."""
+
+    arm: str
+    weighter: str
+    tree: Tree
+
+    @property
+    def name(self) -> str:
+        """How people are shown the arm."""
+        return f"{self.arm} × {self.weighter}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study; `resolved()` and `from_resolved` are its JSON form."""
+
+    study: str
+    study_id: str
+    question: str
+    seed: int
+    baseline: str
+    arms: tuple[Arm, ...]
+    search: Search
+    schedule: Schedule
+    confirm: Confirm
+    benchmarks: tuple[Tree, ...]
+    probe: Probe
+    resources: Resources
+
+    @property
+    def epochs(self) -> int:
+        """The full budget of a trial."""
+        return self.schedule.max_epochs
+
+    def resolved(self) -> Tree:
+        """The study as plain JSON, complete: what resume and the tables start from."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "study": self.study,
+            "study_id": self.study_id,
+            "question": self.question,
+            "seed": self.seed,
+            "baseline": self.baseline,
+            "task": "classification",
+            "data": self.arms[0].tree["data"],
+            "arms": [
+                {"arm": one.arm, "weighter": one.weighter, "recipe": one.tree} for one in self.arms
+            ],
+            "search": self.search.model_dump(),
+            "schedule": self.schedule.model_dump(),
+            "confirm": self.confirm.model_dump(),
+            "benchmarks": list(self.benchmarks),
+            "probe_limit": self.probe.limit,
+            "resources": self.resources.model_dump(),
+        }
+
+    @classmethod
+    def from_resolved(cls, plain: Mapping[str, Any]) -> Study:
+        """The study that `resolved` wrote; raises `SettingError` for a newer version."""
+        version = plain.get("schema_version", 0)
+        if version > SCHEMA_VERSION:
+            raise SettingError(
+                f"resolved.json has schema_version {version}, this program reads up to "
+                f"{SCHEMA_VERSION}; update it."
+            )
+        return cls(
+            study=plain["study"],
+            study_id=plain["study_id"],
+            question=plain["question"],
+            seed=plain["seed"],
+            baseline=plain["baseline"],
+            arms=tuple(Arm(one["arm"], one["weighter"], one["recipe"]) for one in plain["arms"]),
+            search=Search(**plain["search"]),
+            schedule=Schedule(**plain["schedule"]),
+            confirm=Confirm(**plain["confirm"]),
+            benchmarks=tuple(plain["benchmarks"]),
+            probe=Probe(limit=plain["probe_limit"]),
+            resources=Resources(**plain["resources"]),
+        )
+
+
+def presets() -> list[str]:
+    """The names of the studies that ship with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def find(name: str) -> Path:
+    """The study file that `name` means: a path, else a preset."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        if not path.is_file():
+            raise SettingError(f"There is no study file {name}.")
+        return path
+    if name not in presets():
+        raise SettingError(f"{name!r} is neither a file nor a preset.{nearest(name, presets())}")
+    return PRESETS / f"{name}.yaml"
+
+
+def load(path: Path, changes: tuple[str, ...] = ()) -> Study:
+    """The study in a file, with changes such as "search.trials_per_arm=4" applied first."""
+    try:
+        found = read_yaml(path.read_text(encoding="utf-8"))
+        for change in changes:
+            apply(found, change)
+        return parse(found)
+    except (SettingError, RangeError, methods.MethodError) as error:
+        raise SettingError(f"{path.name}: {error}") from None
+
+
+def parse(plain: Any) -> Study:
+    """The study that the mapping of a study file describes."""
+    if not isinstance(plain, Mapping):
+        raise SettingError(f"A study file is a mapping from keys to values, found {plain!r}.")
+    try:
+        file = StudyFile.model_validate(dict(plain))
+    except pydantic.ValidationError as error:
+        raise SettingError(_readable(error)) from None
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", file.study):
+        raise SettingError(
+            "study must be a name of letters, digits, '.', '_' and '-' that serves as a folder, "
+            f"found {file.study!r}."
+        )
+    training = dict(file.training)
+    budget = file.schedule.max_epochs or training.get("epochs", 10)
+    if training.setdefault("epochs", budget) != budget:
+        raise SettingError(
+            "schedule.max_epochs must equal training.epochs, over which the learning rate's "
+            f"schedule is stretched; found {budget} and {training['epochs']}."
+        )
+    if file.schedule.grace_epochs > budget:
+        raise SettingError(
+            f"schedule.grace_epochs must be at most max_epochs = {budget}, "
+            f"found {file.schedule.grace_epochs}."
+        )
+    data = {"name": file.data} if isinstance(file.data, str) else dict(file.data)
+    data.setdefault("seed", file.seed)
+    shared = {"data": data, "architecture": file.architecture, "training": training}
+    arms = tuple(_arms(file, shared))
+    baseline = file.baseline or next(iter(file.arms))
+    if baseline not in file.arms:
+        raise SettingError(f"baseline names no arm: {baseline!r}.{nearest(baseline, file.arms)}")
+    _sampler(file.search.sampler)
+    found = Study(
+        study=file.study,
+        study_id=uuid.uuid4().hex[:12],
+        question=file.question,
+        seed=file.seed,
+        baseline=baseline,
+        arms=tuple(Arm(one.arm, one.weighter, _checked(one)) for one in arms),
+        search=file.search,
+        schedule=file.schedule.model_copy(update={"max_epochs": budget}),
+        confirm=file.confirm,
+        benchmarks=tuple(_benchmarks(file.benchmarks)),
+        probe=file.probe,
+        resources=file.resources,
+    )
+    _metric(found)
+    return found
+
+
+def read_yaml(text: str) -> Any:
+    """YAML by a safe loader that reads 1e-3 as a number and refuses a key given twice."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.YAMLError as error:
+        raise SettingError(f"not valid YAML: {error}") from None
+
+
+def apply(tree: Any, change: str) -> None:
+    """Set one key of a study file in place: "training.optimizer.lr=0.1"; the value is YAML."""
+    path, sign, value = change.partition("=")
+    if not sign or not path.strip():
+        raise SettingError(f"--set needs key.path=value, found {change!r}.")
+    *way, last = path.strip().split(".")
+    inner = tree
+    for step, key in enumerate(way):
+        inner = _inside(inner, key, ".".join(way[:step]), change)
+    if isinstance(inner, list):
+        inner[_place(inner, last, change)] = read_yaml(value)
+    else:
+        inner[last] = read_yaml(value)
+
+
+def group(recipe: Mapping[str, Any]) -> str:
+    """The hash of a configuration without its seed: trials of one group differ in the seed only."""
+    text = json.dumps({k: v for k, v in recipe.items() if k != "seed"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _inside(inner: Any, key: str, way: str, change: str) -> Any:
+    if isinstance(inner, list):
+        return inner[_place(inner, key, change)]
+    if isinstance(inner.get(key), str):
+        # A component given by name alone becomes a mapping, so that a setting can be added.
+        inner[key] = {"preset" if way == "arms" else "name": inner[key]}
+    found = inner.setdefault(key, {})
+    if not isinstance(found, dict | list):
+        raise SettingError(f"--set {change}: {key!r} holds {found!r} and no settings.")
+    return found
+
+
+def _place(inner: list[Any], key: str, change: str) -> int:
+    if not key.isdigit() or int(key) >= len(inner):
+        raise SettingError(f"--set {change}: {key!r} is no place in a list of {len(inner)}.")
+    return int(key)
+
+
+def _arms(file: StudyFile, shared: Tree) -> list[Arm]:
+    weighters = _weighters(file.weighters)
+    if not file.arms:
+        raise SettingError("arms must name at least one thing to compare, found none.")
+    arms = []
+    for label, given in file.arms.items():
+        own = {"preset": given} if isinstance(given, str) else dict(given)
+        tree = methods.method(str(own.pop("preset"))) if "preset" in own else {}
+        crossed = _weighters(own.pop("weighters")) if "weighters" in own else weighters
+        for key in own:
+            if key not in ("views", "losses", "training"):
+                hint = nearest(key, ("preset", "views", "losses", "training", "weighters"))
+                raise SettingError(f"Unknown setting arms.{label}.{key}.{hint}")
+        tree = _merged(copy.deepcopy(shared), _merged(tree, own))
+        auxiliary = [one for one in tree.get("losses", {}) if one != "main"]
+        for name, weighter in (crossed if auxiliary else {"Fixed": "Fixed"}).items():
+            arms.append(Arm(label, name, copy.deepcopy(tree) | {"weighter": weighter}))
+    return arms
+
+
+def _weighters(given: Any) -> dict[str, Any]:
+    if isinstance(given, Mapping):
+        return dict(given)
+    found: dict[str, Any] = {}
+    for one in given:
+        label = one if isinstance(one, str) else str(one.get("name", ""))
+        if label in found:
+            raise SettingError(
+                f"weighters: {label!r} stands there twice; give a mapping from labels to weighters."
+            )
+        found[label] = one
+    return found
+
+
+def _merged(below: Tree, above: Mapping[str, Any]) -> Tree:
+    """`above` wins; mappings are merged, except where a range or another component replaces one."""
+    for key, value in above.items():
+        old = below.get(key)
+        replaces = (
+            not isinstance(old, dict)
+            or not isinstance(value, Mapping)
+            or as_range(value, key) is not None
+            or as_range(old, key) is not None
+            or ("name" in value and value["name"] != old.get("name"))
+        )
+        below[key] = copy.deepcopy(value) if replaces else _merged(old, value)
+    return below
+
+
+def _checked(arm: Arm) -> Tree:
+    """The arm's tree after its defaults and every end of every range were found to be valid."""
+    from trainables.core.recipe import resolve
+
+    where = f"arms.{arm.arm}" + ("" if arm.weighter == "Fixed" else f" with {arm.weighter}")
+    seen: dict[str, Range] = {}
+
+    def remember(path: str, found: Range) -> Any:
+        seen[path] = found
+        return default(path, found)
+
+    def attempt(choose: Callable[[str, Range], Any]) -> None:
+        try:
+            resolve(sample(arm.tree, choose)[0] | {"seed": 0})
+        except (SettingError, RangeError) as error:
+            raise SettingError(f"{where}: {error}") from None
+
+    attempt(remember)
+    # Options of a choice may hold ranges of their own, so what is seen grows while it is walked.
+    done: set[tuple[str, str]] = set()
+    while True:
+        ends = [
+            (path, value)
+            for path, found in seen.items()
+            for value in (found.labels if isinstance(found, Choice) else (found.low, found.high))
+            if (path, repr(value)) not in done
+        ]
+        if not ends:
+            return arm.tree
+        for path, value in ends:
+            done.add((path, repr(value)))
+            attempt(lambda p, r, path=path, value=value: value if p == path else remember(p, r))
+
+
+def _benchmarks(given: list[Any]) -> list[Tree]:
+    from trainables.core import evaluation
+
+    found = []
+    for place, one in enumerate(given):
+        try:
+            found.append(evaluation.expand(one))
+        except SettingError as error:
+            raise SettingError(f"benchmarks.{place}: {error}") from None
+    names = [json.dumps(one, sort_keys=True) for one in found]
+    if len(set(names)) < len(names):
+        raise SettingError("benchmarks: one stands there twice.")
+    return found
+
+
+def _metric(study: Study) -> None:
+    """The metric must be measured on validation data, unweighted, at every rung."""
+    from trainables.core import evaluation
+
+    known = ["validation/accuracy", "validation/loss"]
+    for one in study.benchmarks:
+        name = evaluation.name(one)
+        known += [f"validation/{name}/accuracy", f"validation/{name}/loss"]
+    if study.search.metric not in known:
+        raise SettingError(
+            f"search.metric cannot be {study.search.metric!r}.{nearest(study.search.metric, known)}"
+        )
+
+
+def _sampler(name: str) -> None:
+    from study.searcher import searcher
+
+    searcher(name, {}, seed=0, arm="", mode="max")
+
+
+def _readable(error: pydantic.ValidationError) -> str:
+    lines = []
+    for one in error.errors():
+        path = ".".join(str(part) for part in one["loc"])
+        if one["type"] == "extra_forbidden":
+            known = _keys(one["loc"][:-1])
+            lines.append(f"Unknown key {path}.{nearest(str(one['loc'][-1]), known)}")
+        elif one["type"] == "missing":
+            lines.append(f"The key {path} is missing.")
+        else:
+            lines.append(f"{path}: {one['msg']}, found {one['input']!r}.")
+    return " ".join(dict.fromkeys(lines))
+
+
+def _keys(loc: tuple[int | str, ...]) -> list[str]:
+    model: Any = StudyFile
+    for part in loc:
+        model = model.model_fields[str(part)].annotation
+    return list(model.model_fields)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with floats as YAML 1.2 writes them and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise SettingError(f"the key {key.value!r} stands twice{key.start_mark}")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)

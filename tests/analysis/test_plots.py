@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from analysis.export import tables
+from analysis.plots import NothingToPlotError, clean_robust, learning_curves, save, write_figures
+
+from .fake_study import BASELINE, CLEAN, NOISE, Ledger, realistic, row, tiny
+
+
+def texts(figure: object) -> set[str]:
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    assert isinstance(figure, Figure)
+    return {one.get_text() for one in figure.findobj(Text) if isinstance(one, Text)}
+
+
+def test_figures_are_files_with_text_as_text(tmp_path: Path) -> None:
+    tiny(tmp_path / "s")
+    paths, notes = write_figures(tables(tmp_path / "s"), tmp_path / "figures")
+    assert notes == []
+    assert sorted(paths) == ["clean_robust", "learning_curves"]
+    for path in paths.values():
+        root = ElementTree.parse(path).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        words = {one.text for one in root.iter("{http://www.w3.org/2000/svg}text")}
+        assert words & {"gaussian-kl × CoV", "gaussian-kl"}
+        assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((tmp_path / "figures").iterdir())) == 4
+
+
+def test_curves_hold_every_trial_where_it_ended(tmp_path: Path) -> None:
+    realistic(tmp_path / "s", per_arm=6, seeds=2)
+    made = tables(tmp_path / "s")
+    figure = learning_curves(made)
+    panels = [one for one in figure.axes if one.get_visible()]
+    assert [one.get_title(loc="left") for one in panels] == [
+        "baseline × Fixed",
+        "gaussian-kl × Fixed",
+        "gaussian-kl × CoV",
+        "adversarial × Fixed",
+        "adversarial × CoV",
+    ]
+    trials = made["trials"].to_pylist()
+    for panel in panels:
+        mine = [
+            one
+            for one in trials
+            if f"{one['arm']} × {one['weighter']}" == panel.get_title(loc="left")
+            and one["phase"] == "search"
+        ]
+        crosses = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == "x"]
+        stopped = [one["epochs_done"] for one in mine if one["state"] == "PRUNED"]
+        assert sorted(crosses) == sorted(stopped)
+        dotted = [line.get_xdata()[0] for line in panel.lines if line.get_linestyle() == ":"]
+        assert dotted == [2, 6]
+        whole = [line for line in panel.lines if line.get_linewidth() == 1.4]
+        assert len(whole) == sum(one["state"] == "COMPLETE" for one in mine)
+        assert all(list(line.get_xdata()) == list(range(1, 13)) for line in whole)
+    assert sum(line.get_marker() == "*" for panel in panels for line in panel.lines) == 1
+
+
+def test_confirmed_arms_stand_at_their_test_means(tmp_path: Path) -> None:
+    tiny(tmp_path / "s")
+    axes = clean_robust(tables(tmp_path / "s")).axes[0]
+    large = [line for line in axes.lines if line.get_markersize() == 7.5]
+    at = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in large]
+    assert at == [pytest.approx((91, 15)), pytest.approx((91, 40))]
+    small = [line for line in axes.lines if line.get_markersize() == 4]
+    assert [float(line.get_xdata()[0]) for line in small] == pytest.approx([80, 85, 88, 86])
+    assert large[0].get_color() != large[1].get_color()
+    assert large[0].get_marker() != large[1].get_marker()
+
+
+def test_same_figure_gives_the_same_svg(tmp_path: Path) -> None:
+    tiny(tmp_path / "s")
+    made = tables(tmp_path / "s")
+    for name in ("a.svg", "b.svg"):
+        save(clean_robust(made), tmp_path / name)
+    assert (tmp_path / "a.svg").read_text() == (tmp_path / "b.svg").read_text()
+
+
+def test_noise_stands_in_for_attacks(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    rows = [row("clean", 0.9, **CLEAN), *(row(f"gaussian_{x}", x, **NOISE) for x in (0.1, 0.2))]
+    ledger.report(trial, 1, 0.9, rows)
+    figure = clean_robust(tables(tmp_path / "s"))
+    assert "accuracy on gaussian_0.2 [%]" in texts(figure)
+    assert float(figure.axes[0].lines[0].get_ydata()[0]) == pytest.approx(20)
+
+
+def test_without_figures_the_plots_are_skipped_with_a_note(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    paths, notes = write_figures(tables(tmp_path / "s"), tmp_path / "figures")
+    assert paths == {}
+    assert [one.partition(":")[0] for one in notes] == [
+        "No figure learning_curves",
+        "No figure clean_robust",
+    ]
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    ledger.report(trial, 1, 0.9, [row("clean", 0.9, **CLEAN)])
+    with pytest.raises(NothingToPlotError, match="a clean and a noise or attack benchmark"):
+        clean_robust(tables(tmp_path / "s"))
+
+
+def test_labels_are_no_mathematics(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE, ("a$_b$ <&>", "Fixed")])
+    trial = ledger.plan(("a$_b$ <&>", "Fixed"))
+    ledger.start(trial)
+    ledger.report(trial, 1, 0.5)
+    path = tmp_path / "x.svg"
+    save(learning_curves(tables(tmp_path / "s")), path)
+    words = {one.text for one in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")}
+    assert "a$_b$ <&> × Fixed" in words
+
+
+def test_long_labels_stay_inside_their_panel(tmp_path: Path) -> None:
+    pair = ("a" * 80, "CoV")
+    ledger = Ledger(tmp_path / "s", [pair])
+    trial = ledger.plan(pair)
+    ledger.start(trial)
+    ledger.report(trial, 1, 0.5)
+    title = learning_curves(tables(tmp_path / "s")).axes[0].get_title(loc="left")
+    assert title == "a" * 30 + "…\n× CoV"
+
+
+def test_legend_explains_only_what_occurs(tmp_path: Path) -> None:
+    tiny(tmp_path / "s", finished=False)
+    figure = clean_robust(tables(tmp_path / "s"))
+    shown = {one.get_text() for one in figure.legends[0].get_texts()}
+    assert {"full search trial, validation", "stopped search trial, validation"} <= shown
+    assert "confirmed, test, 95 %" not in shown
+    curves = learning_curves(tables(tmp_path / "s"))
+    assert [one.get_text() for one in curves.legends[0].get_texts()] == [
+        "full budget",
+        "stopped at a rung",
+        "still running",
+        "rung",
+    ]
+
+
+def test_many_arms_keep_their_own_look(tmp_path: Path) -> None:
+    arms = [BASELINE, *((f"arm-{place}", "CoV") for place in range(11))]
+    ledger = Ledger(tmp_path / "s", arms)
+    for place, arm in enumerate(arms):
+        trial = ledger.plan(arm)
+        ledger.start(trial)
+        rows = [row("clean", 0.9, **CLEAN), row("gaussian_0.1", 0.05 * place, **NOISE)]
+        ledger.report(trial, 1, 0.9, rows)
+    axes = clean_robust(tables(tmp_path / "s")).axes[0]
+    looks = {(one.get_color(), one.get_marker(), one.get_fillstyle()) for one in axes.lines}
+    assert len(looks) == 12
+
+
+def test_figures_of_two_epochs_are_not_mixed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    ledger.report(trial, 1, 0.5, [row("clean", 0.5, **CLEAN), row("gaussian_0.1", 0.4, **NOISE)])
+    ledger.report(trial, 2, 0.9, [row("clean", 0.9, **CLEAN)])
+    # The noise figure belongs to the model of the first epoch, the clean one to the second's.
+    assert list(clean_robust(tables(tmp_path / "s")).axes[0].lines) == []

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from analysis.__main__ import app
+from analysis.report import inline_svg, write_report
+
+from .fake_study import BASELINE, KL, Ledger, realistic, three, tiny
+
+VOID = {"meta", "br", "hr", "img", "link"}
+
+
+class Page(HTMLParser):
+    """Collects the texts of a page and checks that its elements are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [value for name, value in attrs if name == "id" and value]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_report_of_a_finished_study(tmp_path: Path) -> None:
+    realistic(tmp_path / "s", per_arm=6, seeds=3)
+    path = write_report(tmp_path / "s")
+    assert path == tmp_path / "s" / "report" / "index.html"
+    made = {str(one.relative_to(path.parent)) for one in path.parent.rglob("*") if one.is_file()}
+    assert made == {
+        "index.html",
+        "robustness.md",
+        "robustness.csv",
+        "robustness.tex",
+        *(
+            f"figures/{name}.{end}"
+            for name in ("learning_curves", "clean_robust")
+            for end in ("svg", "png")
+        ),
+    }
+    assert len(list((tmp_path / "s" / "tables").glob("*.parquet"))) == 6
+    html = path.read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.open == []
+    heads = [page.texts[place].strip() for place in range(len(page.texts))]
+    order = [
+        "Does Gaussian consistency help a small convnet on digits?",
+        "Robustness",
+        "Paired differences",
+        "Notes and warnings",
+        "Figures",
+        "Chosen configurations",
+        "What was run",
+        "Failed trials",
+        "Reproduce",
+    ]
+    assert [heads.index(one) for one in order] == sorted(heads.index(one) for one in order)
+    assert "python -m study reproduce studies/s" in html
+    assert "RuntimeError: <b>no & luck</b>" in page.texts
+    assert "not finished" not in html
+    assert html.count("<svg") == 2
+
+
+def test_page_needs_no_other_file_and_names_no_folder(tmp_path: Path) -> None:
+    tiny(tmp_path / "s")
+    html = write_report(tmp_path / "s").read_text(encoding="utf-8")
+    assert not re.search(r"<(script|link|iframe|img)\b|@import|\bsrc=", html)
+    outside = re.findall(r'(?:href|url)[=(]"?(?!"?#)[^\s>]*', html)
+    assert outside == []
+    assert str(tmp_path) not in html
+
+
+def test_ids_are_unique_and_references_resolve(tmp_path: Path) -> None:
+    tiny(tmp_path / "s")
+    html = write_report(tmp_path / "s").read_text(encoding="utf-8")
+    ids = Page(html).ids
+    assert len(ids) == len(set(ids)) > 0
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', html)) <= set(ids)
+
+
+def test_everything_of_the_user_is_escaped(tmp_path: Path) -> None:
+    evil = "<script>alert('x')</script>&amp;"
+    ledger = Ledger(tmp_path / "s", [(evil, evil)], question=evil, data={"name": evil})
+    trial = ledger.plan((evil, evil))
+    ledger.start(trial)
+    ledger.report(trial, 1, 0.5, three(0.5, 0.4, 0.1))
+    html = write_report(tmp_path / "s").read_text(encoding="utf-8")
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert evil in Page(html).texts
+
+
+def test_report_of_a_running_study_says_so(tmp_path: Path) -> None:
+    tiny(tmp_path / "s", finished=False)
+    html = write_report(tmp_path / "s").read_text(encoding="utf-8")
+    assert "This study is not finished (status: running)" in html
+    assert "validation split, not test" in html
+    assert "python -m study resume studies/s" in html
+    assert "Paired differences" not in html
+
+
+def test_report_of_a_study_without_a_single_result(tmp_path: Path) -> None:
+    Ledger(tmp_path / "s", [BASELINE, KL])
+    html = write_report(tmp_path / "s").read_text(encoding="utf-8")
+    assert "No benchmark has been evaluated yet." in html
+    assert "No figure learning_curves" in html
+    assert Page(html).open == []
+
+
+def test_report_again_replaces_the_old_one(tmp_path: Path) -> None:
+    tiny(tmp_path / "s")
+    first = write_report(tmp_path / "s").read_bytes()
+    assert write_report(tmp_path / "s").read_bytes() == first
+
+
+def test_inline_svg_drops_prolog_size_and_metadata() -> None:
+    text = (
+        '<?xml version="1.0"?><!DOCTYPE svg><svg width="9pt" height="8pt" viewBox="0 0 9 8">'
+        '<metadata>x</metadata><g id="a" clip-path="url(#c)"><use href="#a" width="3"/></g></svg>'
+    )
+    assert inline_svg(text, "f") == (
+        '<svg viewBox="0 0 9 8"><g id="f-a" clip-path="url(#f-c)">'
+        '<use href="#f-a" width="3"/></g></svg>'
+    )
+
+
+@pytest.mark.parametrize(("command", "count"), [("export", 6), ("plot", 4), ("report", 1)])
+def test_commands_print_the_paths_that_they_wrote(tmp_path: Path, command: str, count: int) -> None:
+    tiny(tmp_path / "s")
+    found = CliRunner().invoke(app, [command, str(tmp_path / "s"), "--json"])
+    assert found.exit_code == 0
+    paths = json.loads(found.stdout)
+    assert len(paths) == count
+    assert all(Path(one).is_file() for one in paths)

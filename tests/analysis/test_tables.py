@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from analysis.__main__ import app
+from analysis.formats import (
+    difference_cells,
+    latex_text,
+    number,
+    to_csv,
+    to_latex,
+    to_markdown,
+    to_rich,
+)
+from analysis.tables import robustness_table
+
+from .fake_study import BASELINE, CLEAN, KL, Ledger, realistic, row, three, tiny
+
+# By hand: two seeds give a half width of t(.975, 1) · |a - b| / 2 = 6.3531 · |a - b|.
+GOLDEN = """\
+tiny: accuracy in percent on the test split; mean over n seeds ± half width of the 95 % Student-t \
+interval.
+
+| arm | weighter | n | clean [%] | gaussian_0.1 [%] | pgd_linf_8/255_20 [%] | trials | epochs | \
+time/epoch |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| plain (ref.) | Fixed | 2 | 91.00 ± 12.71 | 80.00 ± 0.00 | 15.00 ± 63.53 | 2 | 4 | 1.00× |
+| gaussian-kl | CoV | 2 | 91.00 ± 0.00 | 85.00 ± 12.71 | 40.00 ± 127.06 | 2 | 4 | 1.50× |
+
+Difference to plain × Fixed in percentage points: mean over the n seeds that both have, paired by \
+seed, ± half width of the 95 % Student-t interval of the differences.
+
+| arm | weighter | n | clean [pp] | gaussian_0.1 [pp] | pgd_linf_8/255_20 [pp] |
+| --- | --- | ---: | ---: | ---: | ---: |
+| gaussian-kl | CoV | 2 | +0.00 ± 12.71 | +5.00 ± 12.71 | +25.00 ± 63.53 |
+
+- clean: clean, 100 examples.
+- gaussian_0.1: noise, 100 examples.
+- pgd_linf_8/255_20: adversarial, linf, eps 8/255, 20 steps, 1 restart, 100 examples.
+- Selection: highest validation/accuracy among each arm's search trials; test figures chose nothing.
+- Intervals are over seeds (100, 101), not over examples or data splits.
+- Fewer than 3 seeds: plain × Fixed, gaussian-kl × CoV. Intervals over so few seeds are very wide \
+or absent.
+"""
+
+
+def test_golden_markdown(tmp_path: Path) -> None:
+    tiny(tmp_path / "tiny")
+    assert to_markdown(robustness_table(tmp_path / "tiny")) == GOLDEN
+
+
+def test_csv_has_full_precision_and_fractions(tmp_path: Path) -> None:
+    tiny(tmp_path / "s")
+    rows = list(csv.DictReader(io.StringIO(to_csv(robustness_table(tmp_path / "s")))))
+    assert len(rows) == 2 * 3
+    found = next(one for one in rows if (one["arm"], one["family"]) == ("gaussian-kl", "noise"))
+    half = 0.01 * math.tan(0.475 * math.pi)
+    assert float(found["mean"]) == pytest.approx(0.85, abs=1e-15)
+    assert float(found["ci_low"]) == pytest.approx(0.85 - half)
+    assert float(found["ci_high"]) == pytest.approx(0.85 + half)
+    assert (found["min"], found["max"]) == ("0.84", "0.86")
+    assert (found["n_seeds"], found["n_examples"], found["split"]) == ("2", "100", "test")
+    assert float(found["difference"]) == pytest.approx(0.05)
+    reference = next(one for one in rows if one["arm"] == "plain")
+    assert (reference["reference"], reference["difference"]) == ("True", "")
+
+
+def test_unfinished_study_says_validation_not_test(tmp_path: Path) -> None:
+    tiny(tmp_path / "s", finished=False)
+    table = robustness_table(tmp_path / "s")
+    assert table.split == "validation"
+    assert "validation split, not test" in table.caption
+    assert table.columns[3] == "clean (validation) [%]"
+    assert "not finished (status: running)" in table.notes[0]
+    # The best trial by its last validation accuracy: .85 and .88.
+    assert [one.cells["clean"].interval.mean for one in table.rows] == [0.85, 0.88]
+    assert [one.selected_trial for one in table.rows] == [1, 2]
+    assert difference_cells(table) == []
+    assert (
+        "Unequal search budget (trials per row): plain × Fixed 2, gaussian-kl × CoV 4."
+        in table.notes
+    )
+    assert "± " not in to_markdown(table).split("\n\n")[1]
+
+
+def test_selection_reads_validation_never_test(tmp_path: Path) -> None:
+    # Of the two confirmed configurations the one with the better validation mean has the worse
+    # test figures: it must be the one that is shown.
+    ledger = Ledger(tmp_path / "s", [BASELINE], confirm={"top": 2, "seeds": 2})
+    for group, validation, test in (("good", 0.9, 0.5), ("bad", 0.8, 0.7)):
+        ledger.plan(BASELINE, group=group)
+        for seed in (100, 101):
+            trial = ledger.plan(BASELINE, "confirm", seed, group)
+            ledger.start(trial)
+            ledger.report(trial, 1, validation, three(test, test, test, split="test"))
+            ledger.end(trial)
+    table = robustness_table(tmp_path / "s")
+    assert table.rows[0].cells["clean"].interval.mean == 0.5
+    assert table.rows[0].selected_trial == 0
+    assert any(
+        "best of the top 2 by its mean over the confirmation seeds" in one for one in table.notes
+    )
+
+
+def test_a_diverged_seed_is_said_and_ranks_its_configuration_last(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE], confirm={"top": 2, "seeds": 2})
+    for group, validation in (("risky", 0.9), ("safe", 0.8)):
+        ledger.plan(BASELINE, group=group)
+        for seed in (100, 101):
+            trial = ledger.plan(BASELINE, "confirm", seed, group)
+            ledger.start(trial)
+            if group == "risky" and seed == 101:
+                ledger.report(trial, 1, math.nan, decision="diverged")
+                ledger.end(trial, "FAIL", "diverged")
+                continue
+            ledger.report(trial, 1, validation, three(validation, 0.5, 0.1, split="test"))
+            ledger.end(trial)
+    table = robustness_table(tmp_path / "s")
+    assert table.rows[0].cells["clean"].interval.mean == 0.8
+    assert "1 trial diverged: plain × Fixed (confirm) 1." in table.notes
+
+
+def test_missing_seeds_are_said(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    for seed in (100, 101):
+        trial = ledger.plan(BASELINE, "confirm", seed, "g")
+        ledger.start(trial)
+        if seed == 100:
+            ledger.report(trial, 1, 0.9, three(0.9, 0.8, 0.1, split="test"))
+            ledger.end(trial)
+    table = robustness_table(tmp_path / "s")
+    assert (table.rows[0].n_seeds, table.rows[0].n_planned) == (1, 2)
+    assert any(
+        one.startswith("plain × Fixed: 1 of 2 seeds have test figures") for one in table.notes
+    )
+    assert "n = 1 are a single seed" in table.caption
+    assert "| 90.00 |" in to_markdown(table)
+
+
+def test_failed_trials_are_not_chosen(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    for score, end in ((0.99, ("FAIL", "error")), (0.7, ("COMPLETE", "budget"))):
+        trial = ledger.plan(BASELINE)
+        ledger.start(trial)
+        ledger.report(trial, 1, score, three(score, 0.5, 0.1))
+        ledger.end(trial, *end)
+    table = robustness_table(tmp_path / "s")
+    assert table.rows[0].selected_trial == 1
+    assert "1 trial failed: plain × Fixed (search) 1." in table.notes
+
+
+def test_minimised_metric_without_accuracy(tmp_path: Path) -> None:
+    search = {"metric": "validation/loss", "mode": "min"}
+    ledger = Ledger(tmp_path / "s", [BASELINE], search=search, task="regression")
+    for accuracy in (0.9, 0.5):  # the loss is 2.3 · (1 - accuracy)
+        trial = ledger.plan(BASELINE)
+        ledger.start(trial)
+        loss = 2.3 * (1 - accuracy)
+        ledger.report(
+            trial, 1, accuracy, [row("clean", loss, **CLEAN, metric="loss", n_correct=None)]
+        )
+        ledger.end(trial)
+    table = robustness_table(tmp_path / "s")
+    assert (table.metric, table.percent) == ("loss", False)
+    assert table.rows[0].selected_trial == 0
+    assert "| 0.23 |" in to_markdown(table)
+    assert table.columns[3] == "clean (validation)"
+    with pytest.raises(ValueError, match=r"'accuracy'\. Known: loss"):
+        robustness_table(tmp_path / "s", metric="accuracy")
+
+
+def test_baseline_comes_first_and_unconfirmed_rows_stay(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [KL, BASELINE], baseline="plain")
+    trial = ledger.plan(BASELINE, "confirm", 100, "g")
+    ledger.start(trial)
+    ledger.report(trial, 1, 0.9, three(0.9, 0.8, 0.1, split="test"))
+    table = robustness_table(tmp_path / "s")
+    assert [one.arm for one in table.rows] == ["plain", "gaussian-kl"]
+    assert [one.reference for one in table.rows] == [True, False]
+    assert table.rows[1].cells == {}
+    assert "gaussian-kl × CoV: not confirmed." in table.notes
+    assert "| gaussian-kl | CoV | 0 | – | – | – | 0 | 0 | – |" in to_markdown(table)
+
+
+def test_corruptions_are_one_column_by_their_mean(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    corruption = {"family": "corruption"}
+    rows = [
+        row(name, 0.1 * level, severity=level, **corruption)
+        for name in ("fog", "blur")
+        for level in (1, 3)
+    ]
+    ledger.report(trial, 1, 0.9, [row("clean", 0.9, **CLEAN), *rows])
+    table = robustness_table(tmp_path / "s")
+    assert [one.name for one in table.benchmarks] == ["clean", "corruptions"]
+    assert table.rows[0].cells["corruptions"].interval.mean == pytest.approx(0.2)
+
+
+def test_unreliable_benchmark_is_flagged(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    ledger.report(trial, 1, 0.9, three(0.9, 0.8, 0.7, unreliable=True))
+    notes = robustness_table(tmp_path / "s").notes
+    assert sum("flagged unreliable" in one for one in notes) == 3
+
+
+def test_study_without_trials_has_an_empty_table(tmp_path: Path) -> None:
+    Ledger(tmp_path / "s", [BASELINE])
+    table = robustness_table(tmp_path / "s")
+    assert table.benchmarks == ()
+    assert "| plain (ref.) | Fixed | 0 | 0 | 0 | – |" in to_markdown(table)
+
+
+def test_numbers() -> None:
+    assert number(-1e-9, percent=True, sign=True) == "+0.00"
+    assert number(0.12345, percent=True) == "12.35"
+    assert number(0.00012345, percent=False) == "0.0001234"
+
+
+def test_latex_escapes_every_command_letter() -> None:
+    text = latex_text(r"a_b & 50 % of $x$ #1 {y} ~ ^ \input [1] ± ×")
+    assert text == (
+        r"a\_b \& 50 \% of \$x\$ \#1 \{y\} \textasciitilde{} \textasciicircum{} "
+        r"\textbackslash{}input {[}1{]} $\pm$ $\times$"
+    )
+
+
+def test_latex_tables(tmp_path: Path) -> None:
+    tiny(tmp_path / "s")
+    text = to_latex(robustness_table(tmp_path / "s"))
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
+    assert r"pgd\_linf\_8/255\_20 {[}\%{]}" in text
+    line = r"gaussian-kl & CoV & 2 & 91.00 $\pm$ 0.00 & 85.00 $\pm$ 12.71 & 40.00 $\pm$ 127.06"
+    assert line + r" & 2 & 4 & 1.50$\times$ \\" in text
+    begun = [one for one in text.splitlines() if one.strip().startswith(r"\begin{tabular}")]
+    assert begun[0].endswith("{llrrrrrrr}")
+
+
+def test_markdown_survives_a_pipe_in_a_label(tmp_path: Path) -> None:
+    Ledger(tmp_path / "s", [("a|b*", "Fixed")])
+    line = to_markdown(robustness_table(tmp_path / "s")).splitlines()[4]
+    assert line.startswith(r"| a\|b\* (ref.) | Fixed |")
+
+
+def test_terminal_shows_labels_as_they_are(tmp_path: Path) -> None:
+    Ledger(tmp_path / "s", [("[red]x[/red]", "Fixed")])
+    console = Console(file=io.StringIO(), width=200)
+    console.print(to_rich(robustness_table(tmp_path / "s")))
+    assert "[red]x[/red] (ref.)" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_command_writes_every_format(tmp_path: Path) -> None:
+    realistic(tmp_path / "s", per_arm=3, seeds=2)
+    folder = str(tmp_path / "s")
+    starts = {"markdown": "s: accuracy", "csv": "study,arm,", "latex": r"\begin{table}"}
+    for name, start in starts.items():
+        found = CliRunner().invoke(app, ["tables", folder, "--format", name])
+        assert (found.exit_code, found.stdout.startswith(start)) == (0, True), name
+    terminal = CliRunner().invoke(app, ["tables", folder])
+    assert "baseline (ref.)" in terminal.stdout
+    found = json.loads(CliRunner().invoke(app, ["tables", folder, "--json"]).stdout)
+    assert found["split"] == "test"
+    assert len(found["figures"]) == 5 * 3
+    assert found["rows"][1]["selected"].keys() == {"losses/aux/coefficient"}
+
+
+@pytest.mark.parametrize("command", ["export", "tables", "plot", "report"])
+def test_folder_that_is_no_study_ends_with_code_2(tmp_path: Path, command: str) -> None:
+    found = CliRunner().invoke(app, [command, str(tmp_path)])
+    assert found.exit_code == 2
+    assert found.stdout == ""
+    assert found.stderr.strip().count("\n") == 0
+    assert "is not a study folder: it has no resolved.json" in found.stderr
+
+
+def test_help_is_light() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, analysis.__main__\n"
+        "print([one for one in ('pandas', 'pyarrow', 'matplotlib', 'torch', 'ray', 'scipy')"
+        " if one in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

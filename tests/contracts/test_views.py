@@ -1,0 +1,184 @@
+"""Every view leaves model, input and random state alone; every attack stays where it may be."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainables.core import catalog, views
+from trainables.core.batch import Batch
+from trainables.core.randomness import ExampleStreams, Stream
+from trainables.core.tasks import Classification
+from trainables.core.threat import Box
+
+from .toys import digits, random_batch, same, seeded, snapshot, toy, trained
+
+VIEWS = catalog.names("views")
+ATTACKS = catalog.names("attacks")
+TASK = Classification()
+SHAPES = {
+    "image": ((1, 8, 8), 10, (0.0, 1.0)),
+    "two-classes": ((3, 5, 7), 2, (0.0, 1.0)),
+    "signed-box": ((2, 6, 4), 3, (-1.0, 1.0)),
+    "series": ((2, 30), 4, None),
+}
+each = pytest.mark.parametrize("name", VIEWS)
+each_attack = pytest.mark.parametrize("name", ATTACKS)
+
+
+def view_of(name: str, box: Box = (0.0, 1.0), **settings: Any) -> nn.Module:
+    return views.make({"name": name} | settings, box)
+
+
+def trainable(shape: tuple[int, ...] = (1, 8, 8), classes: int = 10) -> nn.Module:
+    """In training mode but for one frozen normalisation, one frozen weight, gradients in place."""
+    model = toy(shape, classes).train()
+    model.second[2].eval()
+    model.first[1].bias.requires_grad_(False)
+    for i, parameter in enumerate(model.parameters()):
+        parameter.grad = torch.full_like(parameter, float(i)) if i % 2 else None
+    return model
+
+
+@each
+@pytest.mark.parametrize(("shape", "classes", "box"), SHAPES.values(), ids=SHAPES)
+def test_keeps_form_and_input(name: str, shape: tuple[int, ...], classes: int, box: Box) -> None:
+    batch = random_batch(6, shape, classes)
+    given = Batch(batch.x.clone(), batch.y.clone())
+    found = view_of(name, box)(trainable(shape, classes), batch, TASK, Stream(0))
+    assert same(list(batch), list(given))
+    assert (found.x.shape, found.x.dtype) == (batch.x.shape, batch.x.dtype)
+    assert torch.equal(found.y, batch.y)
+    assert torch.isfinite(found.x).all()
+    assert not found.x.requires_grad
+
+
+@each
+def test_leaves_model_and_random_state_as_found(name: str) -> None:
+    model, view = trainable(), view_of(name)
+    before, own, random = snapshot(model), snapshot(view), torch.get_rng_state()
+    view(model, random_batch(), TASK, Stream(0))
+    assert same(snapshot(model), before)
+    assert same(snapshot(view), own)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@each
+def test_leaves_the_model_as_found_when_it_fails(name: str) -> None:
+    model, view = trainable(), view_of(name)
+    before = snapshot(model)
+    if name in ATTACKS:
+        with pytest.raises(RuntimeError):
+            view(model, random_batch(shape=(1, 3, 3)), TASK, Stream(0))
+    assert same(snapshot(model), before)
+
+
+@each
+def test_same_seed_same_result(name: str) -> None:
+    model, batch, view = trainable(), random_batch(), view_of(name)
+    first, again = (view(model, batch, TASK, Stream(4)) for _ in range(2))
+    assert same(list(first), list(again))
+    fresh = view_of(name)(model, batch, TASK, Stream(4))
+    assert same(list(first), list(fresh))
+
+
+@each
+@pytest.mark.parametrize("sizes", [[12], [5, 7], [1] * 12], ids=["whole", "two", "single"])
+def test_split_of_a_batch_is_irrelevant_with_example_streams(name: str, sizes: list[int]) -> None:
+    model, batch, view = trainable().double(), random_batch(12), view_of(name)
+    x, index = batch.x.double(), torch.arange(12)
+    whole = view(model, Batch(x, batch.y), TASK, ExampleStreams(3, index))
+    parts = [
+        view(model, Batch(*pair), TASK, ExampleStreams(3, numbers))
+        for *pair, numbers in zip(
+            x.split(sizes), batch.y.split(sizes), index.split(sizes), strict=True
+        )
+    ]
+    torch.testing.assert_close(torch.cat([one.x for one in parts]), whole.x)
+    assert torch.equal(torch.cat([one.y for one in parts]), whole.y)
+
+
+@each
+def test_examples_have_their_own_random_numbers(name: str) -> None:
+    model, view = toy(plain=True).double(), view_of(name)
+    x = torch.full((3, 1, 8, 8), 0.5, dtype=torch.float64)
+    y = torch.zeros(3, dtype=torch.int64)
+    found = view(model, Batch(x, y), TASK, ExampleStreams(3, torch.tensor([4, 9, 4])))
+    torch.testing.assert_close(found.x[0], found.x[2])
+
+
+# --- attacks --------------------------------------------------------------------------------
+
+
+def accuracy(model: nn.Module, batch: Batch) -> float:
+    with torch.no_grad():
+        return float((model(batch.x).argmax(1) == batch.y).double().mean())
+
+
+def distance(x: Tensor, x_adv: Tensor, norm: str) -> Tensor:
+    flat = (x_adv - x).flatten(1)
+    return flat.abs().max(1).values if norm == "linf" else flat.square().sum(1).sqrt()
+
+
+@each_attack
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("eps", [0.03, 2.0])
+@pytest.mark.parametrize(("shape", "classes", "box"), SHAPES.values(), ids=SHAPES)
+def test_in_ball_and_box(
+    name: str, norm: str, eps: float, shape: tuple[int, ...], classes: int, box: Box
+) -> None:
+    batch = random_batch(6, shape, classes)
+    view = view_of(name, box, norm=norm, eps=eps)
+    found = view(trainable(shape, classes), batch, TASK, Stream(0))
+    moved = distance(batch.x, found.x, norm)
+    assert (moved <= eps + 1e-6).all()
+    assert (moved > 0).all()
+    if box is not None:
+        assert box[0] <= float(found.x.min()) <= float(found.x.max()) <= box[1]
+
+
+@each_attack
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("box", [(0.0, 1.0), None], ids=["box", "no-box"])
+def test_eps_0_is_identity(name: str, norm: str, box: Box) -> None:
+    batch = random_batch()
+    found = view_of(name, box, norm=norm, eps=0)(trainable(), batch, TASK, Stream(0))
+    assert torch.equal(found.x, batch.x)
+
+
+@each_attack
+@pytest.mark.parametrize(("norm", "radii"), [("linf", (0.05, 0.1, 0.2, 0.4)), ("l2", (0.3, 1, 3))])
+def test_accuracy_falls_with_eps(name: str, norm: str, radii: tuple[float, ...]) -> None:
+    batch = Batch(*(part[1000:1300] for part in (digits().x, digits().y)))
+    model = trained()
+    clean = accuracy(model, batch)
+    assert clean > 0.85
+    found = [clean]
+    for eps in radii:
+        attacked = view_of(name, norm=norm, eps=eps)(model, batch, TASK, Stream(0))
+        found.append(accuracy(model, attacked))
+    assert all(later <= before + 0.01 for before, later in pairwise(found))
+    assert found[-1] < 0.3
+
+
+@each_attack
+def test_any_callable_will_do(name: str) -> None:
+    batch, weight = random_batch(), torch.randn(10, 64, generator=seeded(8))
+    attack = catalog.build("attacks", {"name": name})
+    found = attack(lambda x: x.flatten(1) @ weight.T, batch.x, batch.y)
+    assert distance(batch.x, found, "linf").max() <= float(attack.eps) + 1e-6
+    assert not found.requires_grad
+
+
+@each_attack
+def test_without_a_model_gradient_it_stays_in_the_ball(name: str) -> None:
+    # A constant model: its gradient is 0, which must not become NaN in an l2 direction.
+    batch = random_batch()
+    attack = catalog.build("attacks", {"name": name, "norm": "l2", "eps": 0.5})
+    found = attack(lambda x: 0 * x.flatten(1)[:, :10], batch.x, batch.y)
+    assert torch.isfinite(found).all()
+    assert distance(batch.x, found, "l2").max() <= 0.5 + 1e-6

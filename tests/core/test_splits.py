@@ -1,0 +1,236 @@
+"""The split: what must hold for any targets and settings, and small ones counted by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainables.core.data._source import Examples, Source
+from trainables.core.errors import SettingError
+from trainables.core.splits import Split, split, stratified_sample
+
+
+def source_of(labels: list[int], classes: int | None = None) -> Source:
+    """A set whose inputs are their own index, so that a mix-up of rows shows."""
+    x = torch.arange(len(labels), dtype=torch.float32)[:, None, None]
+    train = Examples(x, torch.tensor(labels, dtype=torch.int64))
+    # The test part has nothing that could be read as targets of these classes.
+    test = Examples(torch.full((3, 1, 1), -1.0), torch.tensor([-1, -1, -1]))
+    names = tuple(f"class-{number}" for number in range(classes or max(labels) + 1))
+    return Source(train, test, names, None, "", "made for a test")
+
+
+def labels_of(counts: list[int], seed: int) -> list[int]:
+    """`counts[k]` labels of class k, mixed."""
+    y = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    found: list[int] = y[order].tolist()
+    return found
+
+
+def counts(y: torch.Tensor, classes: int) -> list[int]:
+    found: list[int] = torch.bincount(y, minlength=classes).tolist()
+    return found
+
+
+def check_parts(source: Source, found: Split) -> None:
+    """The parts are the rows that the indices say, ascending and disjoint; test is the same."""
+    for part, index in (
+        (found.train, found.train_index),
+        (found.validation, found.validation_index),
+    ):
+        assert torch.equal(part.x.flatten(), index.float())
+        assert torch.equal(part.y, source.train.y[index])
+        assert torch.equal(index, index.sort()[0])
+    both = torch.cat([found.train_index, found.validation_index])
+    assert len(set(both.tolist())) == len(both)
+    assert found.test is source.test
+
+
+class_counts = st.lists(st.integers(2, 40), min_size=1, max_size=6)
+seeds = st.integers(0, 2**40)
+
+
+@settings(deadline=None)
+@given(class_counts, st.floats(0.001, 0.999), seeds)
+def test_share_is_a_stratified_partition(many: list[int], share: float, seed: int) -> None:
+    n, classes = sum(many), len(many)
+    source = source_of(labels_of(many, seed % 1000))
+    found = split(source, validation=share, seed=seed)
+    check_parts(source, found)
+    assert len(found.train) + len(found.validation) == n
+    total = min(max(round(share * n), classes), n - classes)
+    assert len(found.validation) == total
+    for size, held in zip(many, counts(found.validation.y, classes), strict=True):
+        assert 1 <= held <= size - 1
+        # By largest remainder a class is off by less than one, but where the bounds of one
+        # example decided (here or in another class, which moves at most one for each class).
+        assert abs(held - size * total / n) < classes
+
+
+@settings(deadline=None)
+@given(class_counts, seeds, st.data())
+def test_folds_cover_and_are_disjoint(many: list[int], seed: int, data: st.DataObject) -> None:
+    n, classes = sum(many), len(many)
+    folds = data.draw(st.integers(2, min(many)))
+    source = source_of(labels_of(many, seed % 1000))
+    parts = [split(source, folds=folds, fold=fold, seed=seed) for fold in range(folds)]
+    for part in parts:
+        check_parts(source, part)
+        assert len(part.train) + len(part.validation) == n
+    held = torch.cat([part.validation_index for part in parts])
+    assert torch.equal(held.sort()[0], torch.arange(n))
+    sizes = [len(part.validation) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    for of_class in zip(*(counts(part.validation.y, classes) for part in parts), strict=True):
+        assert max(of_class) - min(of_class) <= 1
+        assert min(of_class) >= 1
+
+
+@settings(deadline=None)
+@given(class_counts, seeds, st.data())
+def test_limit_keeps_that_many(many: list[int], seed: int, data: st.DataObject) -> None:
+    n, classes = sum(many), len(many)
+    limit = data.draw(st.integers(2 * classes, n + 5))
+    source = source_of(labels_of(many, seed % 1000))
+    found = split(source, validation=0.5, seed=seed, limit=limit)
+    check_parts(source, found)
+    assert len(found.train) + len(found.validation) == min(limit, n)
+    kept = counts(torch.cat([found.train.y, found.validation.y]), classes)
+    for size, left in zip(many, kept, strict=True):
+        assert 2 <= left <= size
+
+
+@settings(deadline=None)
+@given(class_counts, seeds, st.integers(0, 1))
+def test_same_seed_same_split(many: list[int], seed: int, limited: int) -> None:
+    source = source_of(labels_of(many, 0))
+    chosen: dict[str, Any] = {"seed": seed, "limit": limited * 2 * len(many)}
+    torch.manual_seed(1)
+    first = split(source, **chosen)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    again = split(source, **chosen)
+    assert torch.equal(first.train_index, again.train_index)
+    assert torch.equal(first.validation_index, again.validation_index)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_split_is_pinned() -> None:
+    # Random numbers that change with a version of numpy or torch would change these.
+    source = source_of([0] * 10 + [1] * 10)
+    assert split(source).validation_index.tolist() == [5, 7, 13, 14]
+    assert split(source, folds=5, fold=1, seed=3).validation_index.tolist() == [3, 9, 14, 19]
+    assert split(source, limit=6, seed=3).train_index.tolist() == [0, 4, 10, 17]
+
+
+def test_seeds_differ() -> None:
+    source = source_of([0] * 50 + [1] * 50)
+    found = {tuple(split(source, seed=seed).validation_index.tolist()) for seed in range(20)}
+    assert len(found) == 20
+    # 2**32 is the first number that takes two words.
+    found = {
+        tuple(split(source, seed=seed).validation_index.tolist()) for seed in (1, 2**32, 2**32 + 1)
+    }
+    assert len(found) == 3
+
+
+def test_every_example_is_as_likely() -> None:
+    source = source_of([0] * 10 + [1] * 10)
+    held = torch.zeros(20)
+    for seed in range(500):
+        held[split(source, validation=0.5, seed=seed).validation_index] += 1
+    # Binomial with 500 draws and p = 1/2: standard deviation 11.2, so five of them are 56.
+    assert (held - 250).abs().max() < 56
+
+
+@pytest.mark.parametrize(
+    ("sizes", "total", "low", "taken"),
+    [
+        ([50, 30, 20], 10, 1, [5, 3, 2]),
+        # 7 of 5:3:3 is 3.18, 1.91, 1.91: the remainders .91 get the two that are left.
+        ([5, 3, 3], 7, 0, [3, 2, 2]),
+        # 2.5 and 2.5: the tie goes to the lower class.
+        ([5, 5], 5, 0, [3, 2]),
+        # 1.96 and 0.04: the small class has its one, the large one gives it.
+        ([98, 2], 2, 1, [1, 1]),
+        # Less than one each: the least goes before the total.
+        ([5, 5, 5], 1, 1, [1, 1, 1]),
+        # More than all but one each.
+        ([3, 2], 5, 1, [2, 1]),
+    ],
+)
+def test_quotas_by_hand(sizes: list[int], total: int, low: int, taken: list[int]) -> None:
+    y = torch.tensor(labels_of(sizes, 3))
+    high = torch.tensor(sizes) - 1
+    chosen = stratified_sample(y, total, low=low, high=high, seed=(1,))
+    assert counts(y[chosen], len(sizes)) == taken
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+
+
+def test_ecg200_like_share_by_hand() -> None:
+    # 31 + 69 of 100 at 0.2: 6.2 and 13.8, so 6 and 14.
+    found = split(source_of(labels_of([31, 69], 5)))
+    assert counts(found.validation.y, 2) == [6, 14]
+    assert counts(found.train.y, 2) == [25, 55]
+
+
+def test_limit_comes_before_the_split() -> None:
+    # 60 of 300 + 100 + 200: 30, 10, 20; a fifth of that: 6, 2, 4.
+    found = split(source_of(labels_of([300, 100, 200], 5)), limit=60)
+    assert counts(found.validation.y, 3) == [6, 2, 4]
+    assert counts(found.train.y, 3) == [24, 8, 16]
+
+
+def test_limit_leaves_enough_for_the_folds() -> None:
+    # 40 of 190 + 10 in proportion: 38 and 2; five folds need five of each class.
+    found = split(source_of(labels_of([190, 10], 5)), limit=40, folds=5)
+    assert counts(torch.cat([found.train.y, found.validation.y]), 2) == [35, 5]
+    assert counts(found.validation.y, 2) == [7, 1]
+
+
+def test_validation_is_not_used_with_folds() -> None:
+    source = source_of([0] * 6 + [1] * 6)
+    one = split(source, folds=3, validation=0.2)
+    other = split(source, folds=3, validation=7)
+    assert torch.equal(one.validation_index, other.validation_index)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"validation": 0}, "data/validation: must be a number between 0 and 1.*found 0"),
+        ({"validation": 1.0}, "data/validation: .*found 1.0"),
+        ({"validation": -0.1}, "data/validation: .*found -0.1"),
+        ({"validation": float("nan")}, "data/validation: .*found nan"),
+        ({"validation": "0.2"}, "data/validation: .*found '0.2'"),
+        ({"validation": True}, "data/validation: .*found True"),
+        ({"folds": 1}, "data/folds: must be 0 .none. or at least 2, found folds=1"),
+        ({"folds": -2}, "data/folds: must be a whole number from 0, found -2"),
+        ({"folds": 2.0}, "data/folds: must be a whole number from 0, found 2.0"),
+        ({"folds": 5}, "data/folds: .*has 4 examples of class 'class-1'.*found folds=5"),
+        ({"folds": 3, "fold": 3}, "data/fold: must be 0 to 2, found fold=3"),
+        ({"folds": 3, "fold": -1}, "data/fold: must be a whole number from 0, found -1"),
+        ({"fold": 1}, "data/fold: has a meaning only with data/folds, found fold=1"),
+        ({"seed": -1}, "data/seed: must be a whole number from 0, found -1"),
+        ({"seed": True}, "data/seed: must be a whole number from 0, found True"),
+        ({"limit": -1}, "data/limit: must be a whole number from 0, found -1"),
+        ({"limit": 3}, "data/limit: .*at least 4, 2 for each of the 2 classes, found limit=3"),
+        ({"limit": 7, "folds": 4}, "data/limit: .*at least 8, 4 for each of the 2 classes"),
+    ],
+)
+def test_settings_out_of_range(chosen: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        split(source_of([0] * 6 + [1] * 4), **chosen)
+
+
+@pytest.mark.parametrize(("labels", "found"), [([0, 0, 1], 1), ([0, 0, 0], 0)])
+def test_a_class_that_cannot_be_in_both_parts(labels: list[int], found: int) -> None:
+    with pytest.raises(SettingError, match=f"data/validation: .*found {found} of class 'class-1'"):
+        split(source_of(labels, classes=2))
+    with pytest.raises(SettingError, match=f"data/folds: .*has {found} examples .*'class-1'"):
+        split(source_of(labels, classes=2), folds=2)

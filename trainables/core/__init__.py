@@ -1,0 +1,1 @@
+"""Plain PyTorch training and evaluation with several losses; never imports Ray or what needs it."""

@@ -1,0 +1,1 @@
+"""Optimizers: `optimizer(parameters) -> torch.optim.Optimizer`, torch's own, settings checked."""

@@ -1,0 +1,41 @@
+"""Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+
+from ..quantities import number, several
+
+
+class Adam:
+    """torch's Adam (arXiv 1412.6980); its weight decay is an L2 term of the gradient."""
+
+    def __init__(
+        self,
+        *,
+        lr: float = 0.001,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.lr = number("lr", lr, low=0, above=True)
+        first, second = (
+            number("betas", beta, low=0, high=0.999999) for beta in several("betas", betas, 2)
+        )
+        self.betas = (first, second)
+        self.eps = number("eps", eps, low=0, above=True)
+        self.weight_decay = number("weight_decay", weight_decay, low=0)
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        return torch.optim.Adam(
+            parameters,
+            lr=self.lr,
+            betas=self.betas,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )

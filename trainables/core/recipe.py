@@ -1,0 +1,160 @@
+"""A recipe: the plain config of one trial, completed and validated without data or accelerator.
+
+`resolve(config)` fills in every default, spells out short forms and makes each component once, so
+that a wrong setting is an error that names its path before anything is trained.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import catalog, views, weighing
+from .errors import SettingError, nearest
+from .objective import Objective
+from .quantities import number, one_of, whole
+from .tasks import TASKS
+from .threat import Box
+
+Config = dict[str, Any]
+
+TRAINING = {
+    "epochs": 10,
+    "batch_size": 64,
+    "forward": "joint",
+    "clip_norm": 0.0,
+    "optimizer": "SGD",
+    "schedule": "Cosine",
+}
+SPLITTING = {"validation": 0.2, "folds": 0, "fold": 0, "seed": 0, "limit": 0}
+SECTIONS = {
+    "seed": 0,
+    "data": "Digits",
+    "architecture": "MLP",
+    "training": {},
+    "views": {},
+    "losses": {},
+    "weighter": "Fixed",
+}
+# Settings that a recipe supplies itself; they appear in a config only where a user sets them.
+SUPPLIED = ("box", "seed")
+LABEL = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+def resolve(config: Mapping[str, Any]) -> Config:
+    """The complete config; raises `SettingError` naming the path, the rule and the value."""
+    _known("", config, SECTIONS)
+    full = SECTIONS | dict(config)
+    whole("seed", full["seed"])
+    data = _component("data", "data", full["data"], SPLITTING)
+    architecture = _component("architecture", "architectures", full["architecture"], {})
+    task = TASKS[getattr(catalog.find("data", data["name"]), "task", "classification")]
+    losses = _labelled("losses", full["losses"])
+    main = losses.pop("main", {})
+    if "name" not in main:
+        main = {"name": task.main_loss} | main
+    done = {
+        "seed": full["seed"],
+        "data": data,
+        "architecture": architecture,
+        "training": _training(full["training"]),
+        "views": {
+            label: _component(f"views/{label}", "views", one, {})
+            for label, one in _labelled("views", full["views"]).items()
+        },
+        "losses": {
+            label: _component(f"losses/{label}", "losses", one, {"coefficient": 1.0})
+            for label, one in ({"main": main} | losses).items()
+        },
+        "weighter": _component("weighter", "weighters", full["weighter"], weighing.COMMON),
+    }
+    if "clean" in done["views"]:
+        raise SettingError('views/clean: "clean" is the batch as it is and cannot be redefined.')
+    objective(done, None)
+    return done
+
+
+def objective(recipe: Config, box: Box) -> Objective:
+    """The objective of a complete recipe; `box` is the data's."""
+    made = {"clean": views.make("Clean", box)} | {
+        label: _at(f"views/{label}", lambda one=one: views.make(one, box))
+        for label, one in recipe["views"].items()
+    }
+    losses, coefficients = {}, {}
+    for label, one in recipe["losses"].items():
+        own = {key: value for key, value in one.items() if key != "coefficient"}
+        losses[label] = _at(f"losses/{label}", lambda own=own: catalog.build("losses", own))
+        coefficients[label] = number(f"losses/{label}/coefficient", one["coefficient"], low=0)
+    weigher = _at("weighter", lambda: weighing.make(recipe["weighter"], len(losses)))
+    task = TASKS[getattr(catalog.find("data", recipe["data"]["name"]), "task", "classification")]
+    forward = recipe["training"]["forward"]
+    return Objective(task(), made, losses, coefficients, weigher, forward)
+
+
+def schedule(config: Config) -> Callable[[float], float]:
+    """The learning-rate factor of a complete schedule config, as a function of progress."""
+    own = {key: value for key, value in config.items() if key != "warmup_epochs"}
+    found: Callable[[float], float] = catalog.build("schedules", own)
+    return found
+
+
+def _training(config: Mapping[str, Any]) -> Config:
+    _known("training/", config, TRAINING)
+    full = TRAINING | dict(config)
+    full["optimizer"] = _component("training/optimizer", "optimizers", full["optimizer"], {})
+    full["schedule"] = _component(
+        "training/schedule", "schedules", full["schedule"], {"warmup_epochs": 0}
+    )
+    whole("training/epochs", full["epochs"], low=1)
+    whole("training/batch_size", full["batch_size"], low=1)
+    number("training/clip_norm", full["clip_norm"], low=0)
+    number("training/schedule/warmup_epochs", full["schedule"]["warmup_epochs"], low=0)
+    one_of("training/forward", full["forward"], ("joint", "separate"))
+    _at("training/optimizer", lambda: catalog.build("optimizers", full["optimizer"]))
+    _at("training/schedule", lambda: schedule(full["schedule"]))
+    return full
+
+
+def _component(path: str, kind: str, config: Any, common: Mapping[str, Any]) -> Config:
+    """A complete component config: class name, every setting, and the kind's common options."""
+    if not isinstance(config, str | Mapping):
+        raise SettingError(f"{path} must be a name or a mapping with a name, found {config!r}")
+    expanded = _at(path, lambda: catalog.expand(kind, config))
+    own = catalog.settings(kind, expanded["name"])
+    _known(f"{path}/", expanded, {"name": None} | own | common)
+    defaults = {key: value for key, value in own.items() if key not in SUPPLIED}
+    filled = {"name": expanded["name"]} | dict(common) | defaults | expanded
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in filled.items()}
+
+
+def _labelled(path: str, config: Any) -> dict[str, Any]:
+    if not isinstance(config, Mapping):
+        raise SettingError(f"{path} must be a mapping from labels to components, found {config!r}")
+    for label in config:
+        if not LABEL.fullmatch(str(label)):
+            raise SettingError(
+                f"{path}: a label has small letters, digits, '-' and '_', found {label!r}"
+            )
+        if not isinstance(config[label], str | Mapping):
+            raise SettingError(
+                f"{path}/{label} must be a name or a mapping, found {config[label]!r}"
+            )
+    return {
+        label: {"name": one} if isinstance(one, str) else dict(one) for label, one in config.items()
+    }
+
+
+def _known(path: str, config: Any, known: Mapping[str, Any]) -> None:
+    if not isinstance(config, Mapping):
+        raise SettingError(f"{path.rstrip('/') or 'recipe'} must be a mapping, found {config!r}")
+    for key in config:
+        if key not in known:
+            raise SettingError(f"Unknown setting '{path}{key}'.{nearest(str(key), known)}")
+
+
+def _at(path: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from None

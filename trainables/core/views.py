@@ -1,0 +1,100 @@
+"""Views: another look at a batch, whatever makes it, behind one call.
+
+An augmentation needs no model, an attack does. `view(model, batch, goal, draws) -> Batch` hides the
+difference, leaves the model as it was found and keeps an attack inside its ball and box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import catalog
+from .batch import Batch
+from .quantities import text
+from .randomness import Draws
+from .tasks import Goal
+from .threat import Box, enforce
+
+
+class Augmented(nn.Module):
+    """A view made without the model."""
+
+    def __init__(self, component: nn.Module) -> None:
+        super().__init__()
+        self.component = component
+
+    @torch.no_grad()
+    def forward(self, model: nn.Module, batch: Batch, goal: Goal, draws: Draws) -> Batch:
+        """The augmented batch."""
+        return Batch(*self.component(batch.x, batch.y, draws))
+
+
+class Attacked(nn.Module):
+    """A view made by an attack that climbs `goal`; the ball and the box are enforced here."""
+
+    def __init__(self, component: nn.Module) -> None:
+        super().__init__()
+        self.component = component
+
+    def forward(self, model: nn.Module, batch: Batch, goal: Goal, draws: Draws) -> Batch:
+        """The attacked batch, detached from any graph."""
+        attack = self.component
+        with guard(model):
+            x_adv = attack(model, batch.x, batch.y, goal=goal, draws=draws)
+        return Batch(enforce(batch.x, x_adv, attack.norm, attack.eps, attack.box), batch.y)
+
+
+@contextmanager
+def guard(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode with frozen parameters, and afterwards exactly as it was.
+
+    In evaluation mode batch normalisation neither uses nor moves statistics of attacked batches and
+    dropout is off, so an attack climbs the function that will be evaluated (as TRADES does).
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for module, _ in modes:
+        module.training = False
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def make(config: Mapping[str, Any] | str, box: Box) -> Augmented | Attacked:
+    """The view that `config` names; `box` is the data's and is used unless the config has one."""
+    config = catalog.expand("views", config)
+    found = catalog.check("views", config)
+    attacks = f"{__package__}.attacks."
+    component = catalog.build("views", config, box=box)
+    return Attacked(component) if found.__module__.startswith(attacks) else Augmented(component)
+
+
+def describe(view: Augmented | Attacked) -> dict[str, Any]:
+    """How tables name a view: family, short name and threat model (None where it has none)."""
+    component = view.component
+    parts = [component.short[0]]
+    for setting in component.short[1:]:
+        value = getattr(component, setting)
+        parts.append(value if isinstance(value, str) else text(float(value)))
+    eps = getattr(component, "eps", None)
+    return {
+        "family": component.family,
+        "name": "_".join(parts),
+        "severity": None,
+        "norm": getattr(component, "norm", None),
+        "eps": None if eps is None else float(f"{float(eps):.7g}"),
+        "eps_text": None if eps is None else text(float(eps)),
+        "steps": getattr(component, "steps", None),
+        "restarts": getattr(component, "restarts", None),
+    }

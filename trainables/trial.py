@@ -1,0 +1,156 @@
+"""A trial as Ray sees it: one configuration trained once with one seed, an epoch per step."""
+
+from __future__ import annotations
+
+import gc
+import json
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from .core.training import Training
+
+
+class Trial(tune.Trainable):  # type: ignore[misc]
+    """Trains one planned trial and reports each epoch.
+
+    `config["plan"]` is JSON text with: number, name, folder (of the study), recipe, data_root, cpus, gpus,
+    reported (epochs that the ledger already has), benchmarks, probe_at (epochs after which the
+    benchmarks run on at most `probe_limit` validation examples), test (whether they run on the test
+    part at the end), metric and mode (which checkpoint is the best one), eval_seed.
+
+    A checkpoint is written to `folder/trials/<number>` after every epoch, with all reports so far.
+    Whoever starts the trial again, with a new driver or after a lost process, gets the reports that
+    the ledger lacks and then new ones. Errors of the training are reported as a result, so that Ray
+    retries only what was lost through no fault of the trial.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin the planned trial, from its checkpoint where there is one."""
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in this process; nothing of the one before is left."""
+        self.training = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        self._begin(new_config)
+        return True
+
+    def __repr__(self) -> str:
+        """How the dashboard and the logs call this process: the trial that it began with."""
+        return str(getattr(self, "plan", {}).get("name", "Trial"))
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self.plan: dict[str, Any] = json.loads(config["plan"])
+        self.failure: dict[str, Any] | None = None
+        self.training: Training | None = None
+        self.sent = int(self.plan["reported"])
+        torch.set_num_threads(max(1, int(self.plan["cpus"])))
+        self.folder = Path(self.plan["folder"]) / "trials" / f"{self.plan['number']:04d}"
+        try:
+            device = "cuda" if self.plan["gpus"] > 0 else "cpu"
+            self.training = Training(
+                self.plan["recipe"], root=self.plan["data_root"], device=device
+            )
+            if (self.folder / "last.pt").exists():
+                self.training.load(self.folder / "last.pt")
+        except Exception as error:
+            self.failure = _failure(error)
+
+    def step(self) -> dict[str, Any]:
+        """The next report that the ledger lacks, trained for if need be."""
+        if self.failure is None:
+            try:
+                return self._next()
+            except Exception as error:
+                self.failure = _failure(error)
+        # Never "done": Ray would stop the trial without telling the scheduler what it reported.
+        return {"failure": json.dumps(self.failure)}
+
+    def _next(self) -> dict[str, Any]:
+        training = self.training
+        assert training is not None
+        if self.sent >= training.done:
+            self._train(training)
+        report = training.reports[self.sent]
+        self.sent += 1
+        return report["metrics"] | {"epoch": report["epoch"], "report": json.dumps(report)}
+
+    def _train(self, training: Training) -> None:
+        found = training.epoch()
+        last = training.done == training.epochs
+        evaluations: list[dict[str, Any]] = []
+        if not found.diverged:
+            wanted = {"benchmarks": self.plan["benchmarks"], "seed": self.plan["eval_seed"]}
+            if found.epoch in self.plan["probe_at"]:
+                limit = self.plan["probe_limit"]
+                evaluations += training.evaluate(part="validation", limit=limit, **wanted)
+            if last and self.plan["test"]:
+                evaluations += training.evaluate(part="test", **wanted)
+        probes = {
+            f"{row['split']}/{row['name']}/{row['metric']}": row["value"]
+            for row in evaluations
+            if row["split"] == "validation" and row["family"] != "clean"
+        }
+        training.reports.append(
+            {
+                "epoch": found.epoch,
+                "metrics": found.metrics | probes,
+                "weights": found.weights,
+                "evaluations": evaluations,
+                "train_s": found.train_s,
+                "eval_s": found.eval_s + sum(_seconds(evaluations)),
+                "summary": self._summary(training),
+            }
+        )
+        training.save(self.folder / "last.pt")
+        if self._best(training):
+            # The same bytes under a second name: no second copy of the model is written.
+            twin = self.folder / "best.tmp"
+            twin.unlink(missing_ok=True)
+            twin.hardlink_to(self.folder / "last.pt")
+            twin.replace(self.folder / "best.pt")
+
+    def _best(self, training: Training) -> bool:
+        sign = 1 if self.plan["mode"] == "max" else -1
+        metric = self.plan["metric"]
+        known = [one["metrics"][metric] for one in training.reports if metric in one["metrics"]]
+        now = training.reports[-1]["metrics"].get(metric)
+        return now is not None and all(sign * now >= sign * one for one in known)
+
+    def _summary(self, training: Training) -> dict[str, Any]:
+        on_gpu = training.device.type == "cuda"
+        return {
+            "num_params": sum(one.numel() for one in training.model.parameters()),
+            "peak_mem_bytes": torch.cuda.max_memory_allocated() if on_gpu else None,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write everything that the next step depends on."""
+        assert self.training is not None
+        self.training.save(Path(checkpoint_dir) / "last.pt")
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on from what `save_checkpoint` wrote."""
+        assert self.training is not None
+        self.training.load(Path(checkpoint_dir) / "last.pt")
+        self.sent = self.training.done
+
+
+def _seconds(rows: list[dict[str, Any]]) -> list[float]:
+    """The duration of each benchmark once; its metrics' rows all carry it."""
+    return list({row["split"] + row["name"]: row["duration_s"] for row in rows}.values())
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "text": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
