@@ -63,9 +63,7 @@ METHODS: dict[str, Tree] = {
                 "sigma": {"low": 0.01, "high": 0.5, "log": True, "default": 0.1},
             }
         },
-        "losses": {
-            "noisy": {"name": "CrossEntropy", "view": "noisy", "coefficient": COEFFICIENT}
-        },
+        "losses": {"noisy": {"name": "CrossEntropy", "view": "noisy", "coefficient": COEFFICIENT}},
     },
     # Cross-entropy on attacked inputs beside the clean one (10 steps as arXiv 1706.06083 trains).
     "adversarial": {

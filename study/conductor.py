@@ -41,6 +41,7 @@ class Trial:
     decision: str = "continue"
     running: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
+    summary: dict[str, Any] | None = None  # of a report that ended it in an earlier driver's time
 
     @property
     def name(self) -> str:
@@ -146,6 +147,9 @@ class Conductor:
             "eval_s": report["eval_s"],
         }
         decision = self._decide(trial, report["epoch"], report["metrics"])
+        if decision is not Decision.CONTINUE:
+            # The end may have to be recorded by the next driver, which has no other source for it.
+            event["summary"] = report.get("summary")
         self.ledger.append("report", **event, decision=str(decision))
         self._note(trial, report["epoch"], report["metrics"], decision)
         if decision is Decision.CONTINUE:
@@ -324,6 +328,7 @@ class Conductor:
             # The rungs are rebuilt by the same calls in the same order.
             self._decide(trial, event["epoch"], event["metrics"])
             self._note(trial, event["epoch"], event["metrics"], decision)
+            trial.summary = event.get("summary")
         elif kind == "ended":
             self._close(self.trials[event["trial"]], event["state"], event["reason"])
 
@@ -331,7 +336,7 @@ class Conductor:
         """End the trials whose last report decided so but whose end was not recorded."""
         for trial in self._open:
             if trial.decision != "continue":
-                self._end(trial, None)
+                self._end(trial, trial.summary)
 
 
 def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str) -> str:

@@ -97,6 +97,10 @@ class _Run:
     def __post_init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Ray pickles searcher and scheduler for its own restore, which is never used here.
+        return {}
+
     def number(self, trial_id: str) -> int:
         return self._numbers[trial_id]
 

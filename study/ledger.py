@@ -171,6 +171,22 @@ class StudyLock:
         self._file = -1
 
 
+def locked(folder: str | Path) -> bool:
+    """Whether a driver on this machine or a shared file system holds the study's lock now."""
+    path = Path(folder) / LOCK_FILE
+    if not path.exists():
+        return False
+    # Read only, so that a reader of somebody else's study needs no right to write there.
+    with path.open("rb") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (ImportError, OSError):
+            return True
+    return False
+
+
 def _flock(file: int, path: Path) -> None:
     try:
         import fcntl

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +47,7 @@ class Schedule(_Section):
     name: Literal["ASHA", "none"] = "ASHA"
     max_epochs: int = Field(0, ge=0)
     grace_epochs: int = Field(1, ge=1)
-    reduction_factor: float = Field(3, gt=1, strict=False)
+    reduction_factor: float = Field(3, gt=1, strict=False, allow_inf_nan=False)
 
 
 class Confirm(_Section):
@@ -66,8 +66,8 @@ class Probe(_Section):
 class Resources(_Section):
     """What one trial takes, and how many run at once (0: as many as fit)."""
 
-    cpu: float = Field(1, gt=0, strict=False)
-    gpu: float = Field(0, ge=0, strict=False)
+    cpu: float = Field(1, gt=0, strict=False, allow_inf_nan=False)
+    gpu: float = Field(0, ge=0, strict=False, allow_inf_nan=False)
     max_concurrent: int = Field(0, ge=0)
     max_retries: int = Field(3, ge=0)
 
@@ -183,10 +183,10 @@ def presets() -> list[str]:
 def find(name: str) -> Path:
     """The study file that `name` means: a path, else a preset."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.exists():
-        if not path.is_file():
-            raise SettingError(f"There is no study file {name}.")
+    if path.is_file():
         return path
+    if path.suffix in (".yaml", ".yml"):
+        raise SettingError(f"There is no study file {name}.")
     if name not in presets():
         raise SettingError(f"{name!r} is neither a file nor a preset.{nearest(name, presets())}")
     return PRESETS / f"{name}.yaml"
@@ -195,7 +195,11 @@ def find(name: str) -> Path:
 def load(path: Path, changes: tuple[str, ...] = ()) -> Study:
     """The study in a file, with changes such as "search.trials_per_arm=4" applied first."""
     try:
-        found = read_yaml(path.read_text(encoding="utf-8"))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise SettingError("a study file must be UTF-8 text.") from None
+        found = read_yaml(text)
         for change in changes:
             apply(found, change)
         return parse(found)
@@ -218,6 +222,11 @@ def parse(plain: Any) -> Study:
         )
     training = dict(file.training)
     budget = file.schedule.max_epochs or training.get("epochs", 10)
+    if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
+        raise SettingError(
+            "training.epochs must be a whole number that is at least 1, the budget of every trial; "
+            f"found {budget!r}."
+        )
     if training.setdefault("epochs", budget) != budget:
         raise SettingError(
             "schedule.max_epochs must equal training.epochs, over which the learning rate's "
@@ -257,7 +266,7 @@ def parse(plain: Any) -> Study:
 def read_yaml(text: str) -> Any:
     """YAML by a safe loader that reads 1e-3 as a number and refuses a key given twice."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise SettingError(f"not valid YAML: {error}") from None
 
@@ -267,6 +276,8 @@ def apply(tree: Any, change: str) -> None:
     path, sign, value = change.partition("=")
     if not sign or not path.strip():
         raise SettingError(f"--set needs key.path=value, found {change!r}.")
+    if not isinstance(tree, dict):
+        raise SettingError(f"--set {change}: a study file is a mapping, found {tree!r}.")
     *way, last = path.strip().split(".")
     inner = tree
     for step, key in enumerate(way):
@@ -284,12 +295,15 @@ def group(recipe: Mapping[str, Any]) -> str:
 
 
 def _inside(inner: Any, key: str, way: str, change: str) -> Any:
+    place: Any = key
     if isinstance(inner, list):
-        return inner[_place(inner, key, change)]
-    if isinstance(inner.get(key), str):
+        place = _place(inner, key, change)
+    else:
+        inner.setdefault(key, {})
+    if isinstance(inner[place], str):
         # A component given by name alone becomes a mapping, so that a setting can be added.
-        inner[key] = {"preset" if way == "arms" else "name": inner[key]}
-    found = inner.setdefault(key, {})
+        inner[place] = {"preset" if way == "arms" else "name": inner[place]}
+    found = inner[place]
     if not isinstance(found, dict | list):
         raise SettingError(f"--set {change}: {key!r} holds {found!r} and no settings.")
     return found
@@ -308,45 +322,66 @@ def _arms(file: StudyFile, shared: Tree) -> list[Arm]:
     arms = []
     for label, given in file.arms.items():
         own = {"preset": given} if isinstance(given, str) else dict(given)
-        tree = methods.method(str(own.pop("preset"))) if "preset" in own else {}
-        crossed = _weighters(own.pop("weighters")) if "weighters" in own else weighters
-        for key in own:
+        try:
+            tree = methods.method(str(own.pop("preset"))) if "preset" in own else {}
+        except methods.MethodError as error:
+            raise SettingError(f"arms.{label}: {error}") from None
+        crossed = weighters
+        if "weighters" in own:
+            crossed = _weighters(own.pop("weighters"), f"arms.{label}.weighters")
+        for key, value in own.items():
             if key not in ("views", "losses", "training"):
                 hint = nearest(key, ("preset", "views", "losses", "training", "weighters"))
                 raise SettingError(f"Unknown setting arms.{label}.{key}.{hint}")
-        tree = _merged(copy.deepcopy(shared), _merged(tree, own))
+            if not isinstance(value, Mapping):
+                raise SettingError(f"arms.{label}.{key} must be a mapping, found {value!r}.")
+        try:
+            tree = _merged(copy.deepcopy(shared), _merged(tree, own))
+        except RangeError as error:
+            raise SettingError(f"arms.{label}: {error}") from None
+        if tree["training"].get("epochs") != shared["training"]["epochs"]:
+            raise SettingError(
+                f"arms.{label}.training.epochs must be {shared['training']['epochs']}, the budget "
+                f"of every arm; found {tree['training'].get('epochs')!r}."
+            )
         auxiliary = [one for one in tree.get("losses", {}) if one != "main"]
         for name, weighter in (crossed if auxiliary else {"Fixed": "Fixed"}).items():
             arms.append(Arm(label, name, copy.deepcopy(tree) | {"weighter": weighter}))
     return arms
 
 
-def _weighters(given: Any) -> dict[str, Any]:
+def _weighters(given: Any, path: str = "weighters") -> dict[str, Any]:
+    if not isinstance(given, list | Mapping) or not given:
+        raise SettingError(
+            f"{path} must be a list or a mapping with at least one weighter, found {given!r}."
+        )
     if isinstance(given, Mapping):
         return dict(given)
     found: dict[str, Any] = {}
     for one in given:
+        if not isinstance(one, str | Mapping):
+            raise SettingError(f"{path} must hold names or mappings with a name, found {one!r}.")
         label = one if isinstance(one, str) else str(one.get("name", ""))
         if label in found:
             raise SettingError(
-                f"weighters: {label!r} stands there twice; give a mapping from labels to weighters."
+                f"{path}: {label!r} stands there twice; give a mapping from labels to weighters."
             )
         found[label] = one
     return found
 
 
-def _merged(below: Tree, above: Mapping[str, Any]) -> Tree:
+def _merged(below: Tree, above: Mapping[str, Any], path: str = "") -> Tree:
     """`above` wins; mappings are merged, except where a range or another component replaces one."""
     for key, value in above.items():
         old = below.get(key)
         replaces = (
             not isinstance(old, dict)
             or not isinstance(value, Mapping)
-            or as_range(value, key) is not None
-            or as_range(old, key) is not None
+            or as_range(value, f"{path}{key}") is not None
+            or as_range(old, f"{path}{key}") is not None
             or ("name" in value and value["name"] != old.get("name"))
         )
-        below[key] = copy.deepcopy(value) if replaces else _merged(old, value)
+        below[key] = copy.deepcopy(value) if replaces else _merged(old, value, f"{path}{key}/")
     return below
 
 
@@ -355,33 +390,33 @@ def _checked(arm: Arm) -> Tree:
     from trainables.core.recipe import resolve
 
     where = f"arms.{arm.arm}" + ("" if arm.weighter == "Fixed" else f" with {arm.weighter}")
-    seen: dict[str, Range] = {}
 
-    def remember(path: str, found: Range) -> Any:
-        seen[path] = found
-        return default(path, found)
+    def attempt(forced: Mapping[str, Any]) -> dict[str, Range]:
+        """The ranges met when those of `forced` have its values and all others their defaults."""
+        met: dict[str, Range] = {}
 
-    def attempt(choose: Callable[[str, Range], Any]) -> None:
+        def choose(path: str, found: Range) -> Any:
+            met[path] = found
+            return forced[path] if path in forced else default(path, found)
+
         try:
             resolve(sample(arm.tree, choose)[0] | {"seed": 0})
         except (SettingError, RangeError) as error:
             raise SettingError(f"{where}: {error}") from None
+        return met
 
-    attempt(remember)
-    # Options of a choice may hold ranges of their own, so what is seen grows while it is walked.
-    done: set[tuple[str, str]] = set()
-    while True:
-        ends = [
-            (path, value)
-            for path, found in seen.items()
-            for value in (found.labels if isinstance(found, Choice) else (found.low, found.high))
-            if (path, repr(value)) not in done
-        ]
-        if not ends:
-            return arm.tree
-        for path, value in ends:
-            done.add((path, repr(value)))
-            attempt(lambda p, r, path=path, value=value: value if p == path else remember(p, r))
+    waiting: list[dict[str, Any]] = [{}]
+    done: set[str] = set()
+    for forced in waiting:
+        for path, found in attempt(forced).items():
+            # Ranges inside an option of a choice are met, and hold, with that option alone.
+            way = {key: value for key, value in forced.items() if path.startswith(f"{key}/")}
+            for value in found.labels if isinstance(found, Choice) else (found.low, found.high):
+                end = way | {path: value}
+                if json.dumps(end) not in done:
+                    done.add(json.dumps(end))
+                    waiting.append(end)
+    return arm.tree
 
 
 def _benchmarks(given: list[Any]) -> list[Tree]:
@@ -393,9 +428,12 @@ def _benchmarks(given: list[Any]) -> list[Tree]:
             found.append(evaluation.expand(one))
         except SettingError as error:
             raise SettingError(f"benchmarks.{place}: {error}") from None
-    names = [json.dumps(one, sort_keys=True) for one in found]
-    if len(set(names)) < len(names):
-        raise SettingError("benchmarks: one stands there twice.")
+    names = [evaluation.name(one) for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingError(
+                f"benchmarks: {name!r} stands there twice; tables could not tell the two apart."
+            )
     return found
 
 
@@ -406,6 +444,8 @@ def _metric(study: Study) -> None:
     known = ["validation/accuracy", "validation/loss"]
     for one in study.benchmarks:
         name = evaluation.name(one)
+        if name == "clean":  # "validation/accuracy" is its metric
+            continue
         known += [f"validation/{name}/accuracy", f"validation/{name}/loss"]
     if study.search.metric not in known:
         raise SettingError(
@@ -416,20 +456,32 @@ def _metric(study: Study) -> None:
 def _sampler(name: str) -> None:
     from study.searcher import searcher
 
-    searcher(name, {}, seed=0, arm="", mode="max")
+    try:
+        searcher(name, {}, seed=0, arm="", mode="max")
+    except SettingError as error:
+        raise SettingError(f"search.sampler: {error}") from None
 
 
 def _readable(error: pydantic.ValidationError) -> str:
     lines = []
+    wrong: dict[str, tuple[list[str], Any]] = {}
     for one in error.errors():
-        path = ".".join(str(part) for part in one["loc"])
+        # Where several kinds of values are allowed pydantic's location names each that failed.
+        parts = [str(part) for part in one["loc"]]
+        path = ".".join(part for part in parts if part != "str" and "[" not in part)
         if one["type"] == "extra_forbidden":
             known = _keys(one["loc"][:-1])
             lines.append(f"Unknown key {path}.{nearest(str(one['loc'][-1]), known)}")
         elif one["type"] == "missing":
             lines.append(f"The key {path} is missing.")
         else:
-            lines.append(f"{path}: {one['msg']}, found {one['input']!r}.")
+            rules, _ = wrong.setdefault(path, ([], one["input"]))
+            rules.append(one["msg"].removeprefix("Input should be ").replace("dictionary", "mapping"))
+    lines += [
+        f"{path} must be {' or '.join(rules)}, found {found!r}."
+        for path, (rules, found) in wrong.items()
+        if not any(other.startswith(f"{path}.") for other in wrong)
+    ]
     return " ".join(dict.fromkeys(lines))
 
 

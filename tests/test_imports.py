@@ -20,7 +20,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "trainables.core": (*ABOVE_CORE, "study", "search_spaces", "analysis", "trainables.trial"),
     "trainables.trial": ("study", "search_spaces", "analysis", "optuna", "pandas"),
     "trainables": (*ABOVE_CORE, "torch", "study", "search_spaces", "analysis", "trainables"),
-    "search_spaces": ("torch", "torchvision", "ray", "study", "trainables", "analysis"),
+    "search_spaces": ("torch", "torchvision", "study", "trainables", "analysis"),
     "analysis": ("torch", "torchvision", "ray", "optuna", "study", "trainables", "search_spaces"),
     "study.engine": (),
     "study.cluster": (),

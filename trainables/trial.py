@@ -35,8 +35,9 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in this process; nothing of the one before is left."""
         self.training = None
-        gc.collect()
         if torch.cuda.is_available():
+            # For the memory of the device alone: a collection takes half a second.
+            gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         self._begin(new_config)
@@ -60,6 +61,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             )
             if (self.folder / "last.pt").exists():
                 self.training.load(self.folder / "last.pt")
+                self._keep_best(self.training)
         except Exception as error:
             self.failure = _failure(error)
 
@@ -76,7 +78,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _next(self) -> dict[str, Any]:
         training = self.training
         assert training is not None
-        if self.sent >= training.done:
+        # More than once only where the checkpoint is older than the ledger: the same epochs again.
+        while self.sent >= training.done:
             self._train(training)
         report = training.reports[self.sent]
         self.sent += 1
@@ -110,6 +113,10 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             }
         )
         training.save(self.folder / "last.pt")
+        self._keep_best(training)
+
+    def _keep_best(self, training: Training) -> None:
+        """Let best.pt be last.pt if that is the best; after a kill between the two writes, too."""
         if self._best(training):
             # The same bytes under a second name: no second copy of the model is written.
             twin = self.folder / "best.tmp"

@@ -75,6 +75,11 @@ def test_file_holds_the_one_public_class(kind: str, name: str) -> None:
     assert public == [name]
 
 
+def test_short_words_are_told_apart() -> None:
+    words = [catalog.find("views", name).short[0].lower() for name in catalog.names("views")]
+    assert len(words) == len(set(words))
+
+
 @pytest.mark.parametrize(("kind", "name"), components("augmentations", "attacks"))
 def test_short_form_is_settings_in_order(kind: str, name: str) -> None:
     found = catalog.find(kind, name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.core import evaluation
 from trainables.core.data._source import Examples
@@ -134,6 +135,23 @@ def test_under_attack_clean_mistakes_count_as_mistakes() -> None:
         wrong = Examples(examples.x, (trained()(examples.x).argmax(1) + 1) % 10)
     (row, _) = rows_of(["pgd_linf_0.2_10"], wrong)
     assert row["n_correct"] == 0
+
+
+class Valley(nn.Module):
+    """Two classes on a line, logits (0, 4 x^2 - x - 1): class 0 at x = 0, class 1 at x = 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = 4 * x[:, 0].square() - x[:, 0] - 1
+        return torch.stack([torch.zeros_like(score), score], 1)
+
+
+def test_an_attack_that_oversteps_cannot_help_the_model() -> None:
+    # At 0 the model is wrong about class 1 and the slope leads the attack to 1, where it is right.
+    examples = Examples(torch.zeros(1, 1), torch.tensor([1]))
+    config = {"name": "FGSM", "eps": 1, "box": None}
+    accuracy, loss = rows_of([config], examples, Valley())
+    assert loss["value"] == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-5)
+    assert accuracy["n_correct"] == 0
 
 
 def test_model_and_random_state_are_left_as_found() -> None:

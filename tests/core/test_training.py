@@ -77,6 +77,32 @@ def test_order_differs_by_epoch_and_seed_and_repeats() -> None:
     assert not torch.equal(first, seen_by(other)[0])
 
 
+def test_noise_and_dropout_differ_by_epoch_and_repeat() -> None:
+    # One batch of all examples: what differs between epochs is the noise, row by row.
+    noise, kept = [], []
+
+    def watch(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+        if module.training:
+            kept.append((given[0] > 0, out != 0))
+
+    for one in (training(KL, batch_size=160), training(KL, batch_size=160)):
+        dropout = next(part for part in one.model.modules() if isinstance(part, nn.Dropout))
+        dropout.register_forward_hook(watch)
+        for _ in range(2):
+            clean, noisy = seen_by(one)[0].chunk(2)
+            noise.append(noisy - clean)
+    first, second, again, _ = noise
+    torch.testing.assert_close(first, again)
+    assert not torch.allclose(first, second, atol=0.05)
+    (on, mask), (later_on, later_mask), (_, mask_again), _ = kept
+    assert torch.equal(mask, mask_again)
+    both = on & later_on
+    assert int(both.sum()) > 100
+    # Two masks that keep 0.7 agree by chance on 0.58 of the units.
+    agree = (mask == later_mask)[both].double().mean()
+    assert float(agree) == pytest.approx(0.58, abs=0.1)
+
+
 def test_a_last_batch_of_one_is_left_out() -> None:
     # 160 = 3 * 53 + 1: batch normalisation cannot train on one example.
     assert [len(batch) for batch in seen_by(training(batch_size=53))] == [53] * 3

@@ -1,0 +1,407 @@
+"""What a training step costs against the loop that a good PyTorch user would write by hand.
+
+    python benchmarks/step.py [--rounds N] [--steps N] [--threads 1] [--device cpu] [--size small]
+
+Both sides train the same model class on the same tensors with the same batches per epoch, the same
+fused optimizer, a learning rate set anew for every step, and the mean losses of the epoch at its
+end. Ours is `Training.epoch` without its validation. Epochs of the two alternate in one process,
+and the ratio is the median over rounds of the ratio within a round. On the CPU the clock is the
+processor time of this process, so that other programs on the machine disturb it little; on a GPU
+it is the wall clock between two synchronisations. Before anything is timed, both sides compute the
+gradient of one batch from the same random numbers, and the largest difference is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.core import training as module
+from trainables.core.batch import Batch
+from trainables.core.data._source import Examples, Source
+from trainables.core.randomness import Stream
+from trainables.core.training import Training
+
+CLASSES = 10
+LR, MOMENTUM = 0.01, 0.9
+SIGMA, COEFFICIENT = 0.1, 0.5
+EPS, STEP_SIZE = 8 / 255, 2 / 255
+
+# --- by hand ----------------------------------------------------------------------------------
+# Each leaves the gradient in `.grad` and returns what it would log.
+
+
+def plain(model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    """Cross-entropy."""
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    return loss.detach()
+
+
+def noise_losses(
+    model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy, and the divergence of noisy predictions from clean ones, in one pass."""
+    noisy = x + SIGMA * torch.randn(x.shape, generator=generator, device=x.device)
+    clean_logits, noisy_logits = model(torch.cat([x, noisy])).chunk(2)
+    target = F.log_softmax(clean_logits.detach(), 1)
+    kl = F.kl_div(F.log_softmax(noisy_logits, 1), target, reduction="batchmean", log_target=True)
+    return F.cross_entropy(clean_logits, y), kl
+
+
+def gaussian_kl(model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    """Cross-entropy + 0.5 KL(clean || noisy)."""
+    main, kl = noise_losses(model, x, y, generator)
+    (main + COEFFICIENT * kl).backward()
+    return torch.stack([main.detach(), kl.detach()])
+
+
+def adversarial(steps: int) -> ByHand:
+    """Training on PGD examples (arXiv 1706.06083), climbed in evaluation mode."""
+
+    def method(model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        model.eval().requires_grad_(False)
+        uniform = torch.rand(x.shape, generator=generator, device=x.device)
+        x_adv = (x + (2 * uniform - 1) * EPS).clamp(0, 1)
+        for _ in range(steps):
+            x_adv.requires_grad_()
+            loss = F.cross_entropy(model(x_adv), y, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, x_adv)
+            moved = x_adv.detach() + STEP_SIZE * gradient.sign()
+            x_adv = (x + (moved - x).clamp(-EPS, EPS)).clamp(0, 1)
+        model.train().requires_grad_(True)
+        return plain(model, x_adv, y, generator)
+
+    return method
+
+
+def gradient_similarity(
+    model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The consistency gradient weighed by max(0, its cosine to the main one): two backwards."""
+    main, kl = noise_losses(model, x, y, generator)
+    auxiliary = COEFFICIENT * kl
+    parameters = list(model.parameters())
+    first = torch.autograd.grad(main, parameters, retain_graph=True)
+    second = torch.autograd.grad(auxiliary, parameters)
+
+    def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+        parts = [torch.dot(p.flatten(), q.flatten()) for p, q in zip(a, b, strict=True)]
+        return torch.stack(parts).sum()
+
+    cosine = dot(first, second) / (dot(first, first) * dot(second, second)).sqrt()
+    weight = cosine.clamp(min=0)
+    for parameter, one, other in zip(parameters, first, second, strict=True):
+        parameter.grad = torch.addcmul(one, other, weight)
+    return torch.stack([main.detach(), kl.detach(), cosine])
+
+
+ByHand = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+
+
+class Loop:
+    """The loop around a method by hand, with a model, data and optimizer of its own."""
+
+    def __init__(self, like: Training, method: ByHand) -> None:
+        self.model = copy.deepcopy(like.model)
+        self.x, self.y = like.parts.train.x, like.parts.train.y
+        self.batch_size, self.epochs = like.settings["batch_size"], like.epochs
+        self.method = method
+        self.done = 0
+        # Fused, as ours is: torch's default is slower for small networks.
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=LR, momentum=MOMENTUM, fused=True
+        )
+        self.order = torch.Generator().manual_seed(0)
+        self.generator = torch.Generator(self.x.device).manual_seed(0)
+
+    def epoch(self) -> list[float] | float:
+        """Train one epoch; the means of what the method logs."""
+        self.model.train()
+        order = torch.randperm(len(self.x), generator=self.order).to(self.x.device)
+        batches = order.split(self.batch_size)
+        total: Tensor | float = 0.0
+        for i, index in enumerate(batches):
+            progress = (self.done + i / len(batches)) / self.epochs
+            for group in self.optimizer.param_groups:
+                group["lr"] = LR * (1 + math.cos(math.pi * progress)) / 2
+            self.optimizer.zero_grad()
+            total = total + self.method(self.model, self.x[index], self.y[index], self.generator)
+            self.optimizer.step()
+        self.done += 1
+        assert isinstance(total, Tensor)
+        found: list[float] | float = (total / len(batches)).tolist()
+        return found
+
+
+# --- ours -------------------------------------------------------------------------------------
+
+NOISY = {"noisy": {"name": "GaussianNoise", "sigma": SIGMA}}
+KL = {"main": {}, "kl": {"name": "Consistency", "coefficient": COEFFICIENT}}
+CONSISTENCY: dict[str, Any] = {"views": NOISY, "losses": KL}
+
+
+def attacked(steps: int) -> dict[str, Any]:
+    """The recipe of training on PGD examples."""
+    pgd = {"name": "PGD", "eps": EPS, "step_size": STEP_SIZE, "steps": steps}
+    return {"views": {"adv": pgd}, "losses": {"main": {"view": "adv"}}}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and the inputs that it is measured on."""
+
+    architecture: str
+    shape: tuple[int, ...]
+    batch_size: int
+    steps: int
+    rounds: int
+    attack_steps: int
+
+
+CASES = {
+    "small": (Case("MLP", (1, 8, 8), 64, 100, 15, 10), Case("ConvNet", (1, 28, 28), 64, 6, 9, 10)),
+    "large": (Case("ResNet18", (3, 32, 32), 32, 2, 5, 3),),
+}
+
+
+def source(shape: tuple[int, ...], n: int) -> Source:
+    """Random images with random classes, every class equally often."""
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(n, generator=generator)
+    examples = Examples(torch.rand(n, *shape, generator=generator), order % CLASSES)
+    names = tuple(str(one) for one in range(CLASSES))
+    return Source(examples, examples, names, (0.0, 1.0), "pixel [0, 1]", "random numbers")
+
+
+def training(case: Case, recipe: dict[str, Any], steps: int, epochs: int, device: str) -> Training:
+    """A training on random images instead of the data set that the recipe names."""
+    held_out = 2 * CLASSES
+    n = steps * case.batch_size + held_out
+    settings = {
+        "epochs": epochs,
+        "batch_size": case.batch_size,
+        "optimizer": {"name": "SGD", "lr": LR, "momentum": MOMENTUM},
+    }
+    whole = recipe | {
+        "data": {"name": "Digits", "validation": held_out / n},
+        "architecture": case.architecture,
+        "training": settings,
+    }
+    images = source(case.shape, n)
+    with mock.patch.object(module, "load_source", lambda config, root="": images):
+        # The root is part of the key under which the split is kept in memory.
+        return Training(whole, root=f"random/{case.shape}/{n}", device=device)
+
+
+def difference(ours: Training, by_hand: ByHand) -> float:
+    """The largest difference between the gradients of one batch, from the same random numbers."""
+    parts = ours.parts.train
+    x, y = parts.x[: ours.settings["batch_size"]], parts.y[: ours.settings["batch_size"]]
+    one, other = copy.deepcopy(ours.model).train(), copy.deepcopy(ours.model).train()
+    objective = copy.deepcopy(ours.objective)
+    devices = [ours.device] if ours.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)  # dropout
+        objective.backward(one, Batch(x, y), Stream(0, ours.device))
+        torch.manual_seed(0)
+        by_hand(other, x, y, torch.Generator(ours.device).manual_seed(0))
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return max((_grad(p) - _grad(q)).abs().max().item() for p, q in pairs)
+
+
+def _grad(parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        raise RuntimeError("a parameter was left without a gradient")
+    return parameter.grad
+
+
+# --- measuring --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A and B in microseconds per step, their ratio A / B and its quartiles over the rounds."""
+
+    method: str
+    architecture: str
+    a_us: float
+    b_us: float
+    ratio: float
+    low: float
+    high: float
+    difference: float | None
+
+
+def clock(device: str) -> Callable[[], float]:
+    """Seconds: processor time on the CPU, wall time after a synchronisation on a GPU."""
+    if device == "cpu":
+        return time.process_time
+
+    def synchronised() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return synchronised
+
+
+def compare(
+    a: Callable[[], float], b: Callable[[], float], rounds: int
+) -> tuple[float, float, float, float, float]:
+    """Median seconds of a and b, and median and quartiles of a / b; a round has both, in turn."""
+    a(), b()  # caches, allocator and the choice of algorithms
+    pairs = []
+    for i in range(rounds):
+        if i % 2:
+            second = b()
+            pairs.append((a(), second))
+        else:
+            pairs.append((a(), b()))
+    ratios = [one / other for one, other in pairs]
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    first, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return first, other, middle, low, high
+
+
+def ours(one: Training, now: Callable[[], float]) -> Callable[[], float]:
+    """Seconds of an epoch's training part, as it reports them itself, by the given clock."""
+
+    def epoch() -> float:
+        with mock.patch.object(module, "perf_counter", now):
+            return one.epoch().train_s
+
+    return epoch
+
+
+def theirs(loop: Loop, now: Callable[[], float]) -> Callable[[], float]:
+    """Seconds of an epoch by hand."""
+
+    def epoch() -> float:
+        with torch.random.fork_rng(devices=[loop.x.device] if loop.x.is_cuda else []):
+            began = now()
+            loop.epoch()
+            return now() - began
+
+    return epoch
+
+
+def figures(case: Case, *, steps: int, rounds: int, device: str, only: str = "") -> list[Figure]:
+    """All methods against their loops by hand, then weighters against the fixed weights."""
+    now = clock(device)
+
+    def made(recipe: dict[str, Any], count: int) -> Training:
+        return training(case, recipe, count, rounds + 1, device)
+
+    climb = case.attack_steps
+    # An attack of n steps costs n more passes; fewer steps keep the round short.
+    few = max(1, steps // (climb + 1))
+    methods: dict[str, tuple[dict[str, Any], ByHand, int]] = {
+        "cross-entropy": ({}, plain, steps),
+        "gaussian-kl": (CONSISTENCY, gaussian_kl, steps),
+        f"PGD-{climb} adversarial": (attacked(climb), adversarial(climb), few),
+        "gradient-similarity": (
+            CONSISTENCY | {"weighter": "GradientSimilarity"},
+            gradient_similarity,
+            steps,
+        ),
+    }
+    found = []
+    for name, (recipe, by_hand, count) in methods.items():
+        if only and only not in name:
+            continue
+        one = made(recipe, count)
+        gap = difference(one, by_hand)
+        timed = compare(ours(one, now), theirs(Loop(one, by_hand), now), rounds)
+        found.append(_figure(name, case, count, timed, gap))
+    for weighter in ("CoV", "GradientSimilarity"):
+        name = f"{weighter} / Fixed"
+        if only and only not in name:
+            continue
+        one = made(CONSISTENCY | {"weighter": weighter}, steps)
+        other = made(CONSISTENCY, steps)
+        timed = compare(ours(one, now), ours(other, now), rounds)
+        found.append(_figure(name, case, steps, timed, None))
+    return found
+
+
+def _figure(
+    name: str,
+    case: Case,
+    steps: int,
+    timed: tuple[float, float, float, float, float],
+    gap: float | None,
+) -> Figure:
+    a, b, ratio, low, high = timed
+    return Figure(
+        name, case.architecture, 1e6 * a / steps, 1e6 * b / steps, ratio, low, high, gap
+    )
+
+
+def table(found: Sequence[Figure]) -> str:
+    """The figures as text; A is ours, B the loop by hand or the training with fixed weights."""
+    head = ("method", "network", "A us/step", "B us/step", "A / B", "quartiles", "gradients differ")
+    rows = [
+        (
+            one.method,
+            one.architecture,
+            f"{one.a_us:.0f}",
+            f"{one.b_us:.0f}",
+            f"{one.ratio:.3f}",
+            f"{one.low:.3f} to {one.high:.3f}",
+            "" if one.difference is None else f"{one.difference:.1e}",
+        )
+        for one in found
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=0, help="rounds of A and B (0: by size)")
+    parser.add_argument("--steps", type=int, default=0, help="steps per round (0: by size)")
+    parser.add_argument("--threads", type=int, default=1, help="torch's threads on the CPU")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--size", choices=tuple(CASES), default="small")
+    parser.add_argument("--only", default="", help="only methods whose name holds this text")
+    parser.add_argument("--network", default="", help="only this network")
+    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    asked = parser.parse_args(arguments)
+    before = torch.get_num_threads()
+    torch.set_num_threads(asked.threads)
+    try:
+        found = []
+        for case in CASES[asked.size]:
+            if asked.network in ("", case.architecture):
+                print(f"{case.architecture} ...", file=sys.stderr)
+                found += figures(
+                    case,
+                    steps=asked.steps or case.steps,
+                    rounds=asked.rounds or case.rounds,
+                    device=asked.device,
+                    only=asked.only,
+                )
+    finally:
+        torch.set_num_threads(before)
+    print(json.dumps([asdict(one) for one in found]) if asked.json else table(found))
+
+
+if __name__ == "__main__":
+    main()
