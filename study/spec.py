@@ -237,7 +237,7 @@ def parse(plain: Any) -> Study:
             f"schedule.grace_epochs must be at most max_epochs = {budget}, "
             f"found {file.schedule.grace_epochs}."
         )
-    data = {"name": file.data} if isinstance(file.data, str) else dict(file.data)
+    data: Tree = {"name": file.data} if isinstance(file.data, str) else dict(file.data)
     data.setdefault("seed", file.seed)
     shared = {"data": data, "architecture": file.architecture, "training": training}
     arms = tuple(_arms(file, shared))
@@ -279,7 +279,7 @@ def apply(tree: Any, change: str) -> None:
     if not isinstance(tree, dict):
         raise SettingError(f"--set {change}: a study file is a mapping, found {tree!r}.")
     *way, last = path.strip().split(".")
-    inner = tree
+    inner: Any = tree
     for step, key in enumerate(way):
         inner = _inside(inner, key, ".".join(way[:step]), change)
     if isinstance(inner, list):
@@ -381,7 +381,9 @@ def _merged(below: Tree, above: Mapping[str, Any], path: str = "") -> Tree:
             or as_range(old, f"{path}{key}") is not None
             or ("name" in value and value["name"] != old.get("name"))
         )
-        below[key] = copy.deepcopy(value) if replaces else _merged(old, value, f"{path}{key}/")
+        below[key] = (
+            copy.deepcopy(value) if replaces else _merged(below[key], value, f"{path}{key}/")
+        )
     return below
 
 
@@ -476,7 +478,9 @@ def _readable(error: pydantic.ValidationError) -> str:
             lines.append(f"The key {path} is missing.")
         else:
             rules, _ = wrong.setdefault(path, ([], one["input"]))
-            rules.append(one["msg"].removeprefix("Input should be ").replace("dictionary", "mapping"))
+            rules.append(
+                one["msg"].removeprefix("Input should be ").replace("dictionary", "mapping")
+            )
     lines += [
         f"{path} must be {' or '.join(rules)}, found {found!r}."
         for path, (rules, found) in wrong.items()

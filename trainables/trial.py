@@ -17,10 +17,10 @@ from .core.training import Training
 class Trial(tune.Trainable):  # type: ignore[misc]
     """Trains one planned trial and reports each epoch.
 
-    `config["plan"]` is JSON text with: number, name, folder (of the study), recipe, data_root, cpus, gpus,
-    reported (epochs that the ledger already has), benchmarks, probe_at (epochs after which the
-    benchmarks run on at most `probe_limit` validation examples), test (whether they run on the test
-    part at the end), metric and mode (which checkpoint is the best one), eval_seed.
+    `config["plan"]` is JSON text with: number, name, folder (of the study), recipe, data_root,
+    cpus, gpus, reported (epochs that the ledger already has), benchmarks, probe_at (epochs after
+    which the benchmarks run on at most `probe_limit` validation examples), test (whether they run
+    on the test part at the end), metric and mode (which checkpoint is the best one), eval_seed.
 
     A checkpoint is written to `folder/trials/<number>` after every epoch, with all reports so far.
     Whoever starts the trial again, with a new driver or after a lost process, gets the reports that

@@ -49,8 +49,10 @@ def scope_of(model: nn.Module, scope: str) -> list[nn.Parameter] | None:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_gramian_is_that_of_the_flattened_gradients(scope: str) -> None:
+@pytest.mark.parametrize("order", [1, -1], ids=["main-first", "main-last"])
+def test_gramian_is_that_of_the_flattened_gradients(scope: str, order: int) -> None:
     model, losses = model_and_losses()
+    losses = losses[::order]
     chosen = scope_of(model, scope) or list(model.parameters())
     flat = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows_of(losses, chosen)])
     found = Gradients(losses, list(model.parameters()), (), scope_of(model, scope)).gramian
