@@ -203,7 +203,12 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         changed(
-            arms={"a": {"views": {"adv": {"name": "FGSM", "eps": {"low": -0.1, "high": 0.1}}}}}
+            arms={
+                "a": {
+                    "views": {"adv": {"name": "FGSM", "eps": {"low": -0.1, "high": 0.1}}},
+                    "losses": {"adv": {"name": "CrossEntropy", "view": "adv"}},
+                }
+            }
         ),
         ["arms.a", "views/adv", "eps must be at least 0", "-0.1"],
     ),

@@ -6,7 +6,8 @@ no pass is done twice and no row is ever flattened. Without it `descend` is one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -19,42 +20,55 @@ class Gradients:
 
     `scope` are the parameters that the Gramian is measured on. `shared` are all that the weighed
     gradient goes to; `private` are those of the losses themselves (heads), which take their own
-    loss's gradient with weight 1 whenever the losses are told apart.
+    loss's gradient with weight 1 whenever the losses are told apart. Both may be iterators: they
+    are walked only if the losses are told apart. `coefficients` [k] stand in front of the losses
+    (none: 1 each) and are part of every gradient.
     """
 
     def __init__(
         self,
         losses: Sequence[Tensor],
-        shared: Sequence[nn.Parameter],
-        private: Sequence[nn.Parameter] = (),
+        shared: Iterable[nn.Parameter],
+        private: Iterable[nn.Parameter] = (),
         scope: Sequence[nn.Parameter] | None = None,
+        coefficients: Tensor | None = None,
     ) -> None:
         self.losses = list(losses)
-        self.shared = list(shared)
-        self.private = list(private)
-        self.scope = self.shared if scope is None else list(scope)
+        self.coefficients = coefficients
+        self._given = shared, private, scope
         self._rows: list[Row] = []
         self._own: list[Row] = []
         self._gramian: Tensor | None = None
+
+    @cached_property
+    def shared(self) -> list[nn.Parameter]:
+        """All parameters that the weighed gradient goes to."""
+        return list(self._given[0])
+
+    @cached_property
+    def private(self) -> list[nn.Parameter]:
+        """The parameters of the losses themselves."""
+        return list(self._given[1])
+
+    @cached_property
+    def scope(self) -> list[nn.Parameter]:
+        """The parameters that the Gramian is measured on; `shared` itself where that is all."""
+        scope = self._given[2]
+        return self.shared if scope is None else list(scope)
 
     @property
     def gramian(self) -> Tensor:
         """The products g_i . g_j of the losses' gradients over the scope, [k, k]."""
         if self._gramian is None:
             self._measure()
-            zero = self.losses[0].new_zeros(())
-            products = [
-                [_dot(a, b, zero) for b in self._rows[: i + 1]] for i, a in enumerate(self._rows)
-            ]
-            k = len(self.losses)
-            full = [products[max(i, j)][min(i, j)] for i in range(k) for j in range(k)]
-            self._gramian = torch.stack(full).view(k, k)
+            self._gramian = _products(self._rows, self.losses[0].new_zeros(()))
         return self._gramian
 
     def _measure(self) -> None:
         last = len(self.losses) - 1
         # A scope of its own needs the graph again for the weighed backward pass.
         keep = self.scope is not self.shared
+        fronts = self._fronts()
         for i, loss in enumerate(self.losses):
             found: Row = [None] * (len(self.scope) + len(self.private))
             if loss.requires_grad:
@@ -62,12 +76,21 @@ class Gradients:
                     torch.autograd.grad(
                         loss,
                         self.scope + self.private,
+                        fronts[i],
                         retain_graph=keep or i < last,
                         allow_unused=True,
                     )
                 )
             self._rows.append(found[: len(self.scope)])
             self._own.append(found[len(self.scope) :])
+
+    def _fronts(self, weights: Tensor | None = None) -> Sequence[Tensor | None]:
+        """What every loss's backward pass begins with: its coefficient times its weight."""
+        if weights is None:
+            found = self.coefficients
+        else:
+            found = weights if self.coefficients is None else weights * self.coefficients
+        return [None] * len(self.losses) if found is None else found.unbind()
 
     @property
     def measured(self) -> bool:
@@ -79,7 +102,16 @@ class Gradients:
         if self.measured and self.scope is self.shared:
             _combine(self.shared, self._rows, weights)
         else:
-            torch.dot(weights, torch.stack(self.losses)).backward()
+            fronts = self._fronts(weights)
+            reached = [
+                (loss, front)
+                for loss, front in zip(self.losses, fronts, strict=True)
+                if loss.requires_grad
+            ]
+            # One pass from all losses at once; their sum is never made.
+            torch.autograd.backward(
+                [loss for loss, _ in reached], [front for _, front in reached]
+            )
         if self.measured:
             for parameter, *own in zip(self.private, *self._own, strict=True):
                 rows = [row for row in own if row is not None]
@@ -93,14 +125,20 @@ class Gradients:
         return norms, torch.where(lengths > 0, self.gramian[0] / lengths, 0.0)
 
 
-def _dot(a: Row, b: Row, zero: Tensor) -> Tensor:
-    """The inner product of two rows, parameter by parameter, summed in float64."""
+def _products(rows: Sequence[Row], zero: Tensor) -> Tensor:
+    """The rows' inner products [k, k], parameter by parameter, summed in float64."""
+    flat = [[None if part is None else part.flatten() for part in row] for row in rows]
+    k, n = len(flat), len(flat[0])
     parts = [
-        torch.dot(x.flatten(), y.flatten())
+        zero if x is None or y is None else torch.dot(x, y)
+        for i, a in enumerate(flat)
+        for b in flat[: i + 1]
         for x, y in zip(a, b, strict=True)
-        if x is not None and y is not None
     ]
-    return torch.stack(parts).double().sum().to(zero.dtype) if parts else zero
+    # Sums of the lower triangle, row by row: (0, 0), (1, 0), (1, 1), (2, 0), ...
+    sums = torch.stack(parts).view(-1, n).double().sum(1).to(zero.dtype).unbind()
+    places = [(max(i, j), min(i, j)) for i in range(k) for j in range(k)]
+    return torch.stack([sums[i * (i + 1) // 2 + j] for i, j in places]).view(k, k)
 
 
 def _combine(parameters: Sequence[nn.Parameter], rows: Sequence[Row], weights: Tensor) -> None:

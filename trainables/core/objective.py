@@ -77,15 +77,16 @@ class Objective(nn.Module):
         }
         outputs = self.task.outputs(model, seen, self.forward_mode)
         raw = [loss(outputs) for loss in self.losses]
-        scaled = [c * loss for c, loss in zip(self.coefficients.unbind(), raw, strict=True)]
         gradients = Gradients(
-            scaled,
-            list(model.parameters()),
-            list(self.losses.parameters()),
+            raw,
+            model.parameters(),
+            self.losses.parameters(),
             self.weighing.parameters_of(model),
+            self.coefficients,
         )
-        values = torch.stack(scaled).detach()
-        weights = self.weighing(values, gradients)
+        values = torch.stack([loss.detach() for loss in raw])
+        scaled = self.coefficients * values
+        weights = self.weighing(scaled, gradients)
         gradients.descend(weights)
         norms, cosines = gradients.report() if gradients.measured else (None, None)
-        return Step(torch.stack(raw).detach(), weights.detach(), weights * values, norms, cosines)
+        return Step(values, weights, weights * scaled, norms, cosines)

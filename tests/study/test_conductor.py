@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.events import Event, read
+from study.conductor import Conductor, Trial, plan
+from study.ledger import Ledger
+from study.spec import Study, parse
+
+FILE: dict[str, Any] = {
+    "study": "tiny",
+    "training": {
+        "epochs": 4,
+        "optimizer": {"name": "SGD", "lr": {"low": 0.01, "high": 1.0, "log": True, "default": 0.1}},
+    },
+    "arms": {"baseline": {}, "kl": "gaussian_kl"},
+    "search": {"sampler": "random", "trials_per_arm": 3},
+    "schedule": {"grace_epochs": 1, "reduction_factor": 2},
+    "confirm": {"top": 1, "seeds": 2},
+}
+SUMMARY = {"num_params": 7, "peak_mem_bytes": None}
+Score = Callable[[Trial, int], float]
+
+
+def study(**changes: Any) -> Study:
+    return parse(FILE | changes)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Conductor]]:
+    """A conductor of a new study, or of what the ledger in the folder says."""
+    with ExitStack() as stack:
+
+        def conductor(of: Study, folder: str = "study") -> Conductor:
+            path = tmp_path / folder
+            if not (path / "ledger.jsonl").exists():
+                first = {"schema_version": 1, "study": of.study, "study_id": of.study_id}
+                Ledger.create(path, first).close()
+            return Conductor(of, stack.enter_context(Ledger.open(path)))
+
+        yield conductor
+
+
+def report(epoch: int, value: float, **metrics: float) -> dict[str, Any]:
+    return {
+        "epoch": epoch,
+        "metrics": {"validation/accuracy": value, "validation/loss": 1 - value} | metrics,
+        "weights": {},
+        "evaluations": [],
+        "train_s": 0.25,
+        "eval_s": 0.5,
+        "summary": SUMMARY,
+    }
+
+
+def by_lr(trial: Trial, epoch: int) -> float:
+    """Better the nearer the learning rate is to 0.1, and with every epoch; all values differ."""
+    distance = abs(math.log10(trial.recipe["training"]["optimizer"]["lr"]) + 1)
+    return 0.5 - 0.2 * distance + 0.05 * epoch + 1e-4 * (trial.arm.arm == "kl")
+
+
+def train(conductor: Conductor, trial: Trial, score: Score = by_lr) -> None:
+    conductor.started(trial.number)
+    while conductor.report(trial.number, report(trial.epoch + 1, score(trial, trial.epoch + 1))):
+        pass
+
+
+def finish(conductor: Conductor, score: Score = by_lr) -> Conductor:
+    while (trial := conductor.next()) is not None:
+        train(conductor, trial, score)
+    assert conductor.finished
+    return conductor
+
+
+def of(conductor: Conductor, kind: str) -> list[Event]:
+    return [one for one in conductor.ledger.events if one["event"] == kind]
+
+
+def test_arms_take_turns_and_get_equal_budgets(make: Any) -> None:
+    conductor = finish(make(study(weighters=["Fixed", "CoV"])))
+    searched = [one for one in conductor.trials if one.phase == "search"]
+    names = ["baseline × Fixed", "kl × Fixed", "kl × CoV"]
+    assert [one.arm.name for one in searched] == names * 3
+    assert [one.place for one in searched] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [one.number for one in conductor.trials] == list(range(15))
+    assert conductor.searching == 9
+    assert conductor.expected == 15
+    assert Counter(one.arm.name for one in conductor.trials[9:]) == dict.fromkeys(names, 2)
+
+
+def test_the_first_trial_of_an_arm_is_its_default_configuration(make: Any) -> None:
+    conductor = finish(make(study()))
+    first = conductor.trials[1]
+    assert first.params == {
+        "training/optimizer/lr": 0.1,
+        "views/noisy/sigma": 0.1,
+        "losses/kl/coefficient": 1.0,
+    }
+    assert first.recipe["losses"]["kl"]["coefficient"] == 1.0
+    assert {one.seed for one in conductor.trials[:6]} == {0}
+
+
+def test_every_arm_has_rungs_of_its_own(make: Any) -> None:
+    # All trials of the one arm are better than all of the other; that stops none of the other's.
+    level = {"baseline": 0.9, "kl": 0.1}
+    conductor = finish(make(study()), lambda trial, _: level[trial.arm.arm] + 0.01 * trial.place)
+    states = {one.number: one.state for one in conductor.trials[:6]}
+    # Each trial is better than those before it in its arm.
+    assert set(states.values()) == {"COMPLETE"}
+
+
+def test_the_worse_are_stopped_at_the_rungs(make: Any) -> None:
+    # Each trial is worse than those before it in its arm: the first alone goes beyond epoch 1.
+    conductor = make(study())
+    assert conductor.rungs == [1, 2]
+    finish(conductor, lambda trial, epoch: 0.5 - 0.1 * trial.place + 0.01 * epoch)
+    searched = conductor.trials[:6]
+    assert [one.epoch for one in searched] == [4, 4, 1, 1, 1, 1]
+    assert [one.state for one in searched] == ["COMPLETE"] * 2 + ["PRUNED"] * 4
+    decisions = [
+        (one["trial"], one["epoch"], one["rung"], one["decision"])
+        for one in of(conductor, "report")
+    ]
+    assert decisions[:5] == [
+        (0, 1, 1, "continue"),
+        (0, 2, 2, "continue"),
+        (0, 3, None, "continue"),
+        (0, 4, None, "complete"),
+        (1, 1, 1, "continue"),
+    ]
+    assert (2, 1, 1, "stop") in decisions
+    ends = {one["trial"]: (one["state"], one["reason"]) for one in of(conductor, "ended")}
+    assert ends[0] == ("COMPLETE", "budget")
+    assert ends[2] == ("PRUNED", "rung")
+
+
+def test_the_better_are_the_lower_where_the_mode_is_min(make: Any) -> None:
+    search = FILE["search"] | {"metric": "validation/loss", "mode": "min"}
+    conductor = finish(make(study(search=search)), lambda trial, _: 0.5 - 0.1 * trial.place)
+    assert [one.epoch for one in conductor.trials[:6]] == [4, 4, 1, 1, 1, 1]
+    assert [one.group for one in conductor.trials[6:]] == [
+        conductor.trials[0].group,
+        conductor.trials[1].group,
+    ] * 2
+
+
+def test_without_a_schedule_every_trial_has_the_full_budget(make: Any) -> None:
+    conductor = finish(make(study(schedule={"name": "none"})), lambda trial, _: -trial.number)
+    assert {one.epoch for one in conductor.trials} == {4}
+    assert conductor.rungs == []
+
+
+def test_winners_are_confirmed_at_full_budget_on_the_same_fresh_seeds(make: Any) -> None:
+    conductor = finish(make(study(seed=2)), lambda trial, _: 0.5 - 0.1 * trial.place * trial.seed)
+    best = conductor.trials[0:2]
+    confirmed = conductor.trials[6:]
+    assert [(one.arm.arm, one.seed) for one in confirmed] == [
+        ("baseline", 3000),
+        ("kl", 3000),
+        ("baseline", 3001),
+        ("kl", 3001),
+    ]
+    assert [one.recipe for one in confirmed] == [
+        one.recipe | {"seed": seed} for seed in (3000, 3001) for one in best
+    ]
+    assert [one.group for one in confirmed] == [one.group for one in best] * 2
+    # Worse values stop no confirmation; only the search has rungs.
+    assert {(one.epoch, one.state) for one in confirmed} == {(4, "COMPLETE")}
+    assert {one["rung"] for one in of(conductor, "report") if one["trial"] >= 6} == {None}
+    assert [one["distributions"] for one in of(conductor, "planned")[6:]] == [{}] * 4
+
+
+def test_the_confirmation_waits_for_the_whole_search(make: Any) -> None:
+    conductor = make(study())
+    running = [conductor.next() for _ in range(6)]
+    assert [one.number for one in running] == list(range(6))
+    assert conductor.next() is None
+    assert not conductor.finished
+    assert conductor.running == running
+    for one in running[:-1]:
+        train(conductor, one)
+    assert conductor.next() is None
+    train(conductor, running[-1])
+    assert conductor.next().phase == "confirm"
+
+
+def test_several_configurations_and_no_seeds(make: Any) -> None:
+    conductor = finish(make(study(confirm={"top": 2, "seeds": 1})))
+    assert len({one.group for one in conductor.trials[6:]}) == 4
+    conductor = finish(make(study(confirm={"seeds": 0}), "other"))
+    assert len(conductor.trials) == 6
+    assert conductor.expected == 6
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["validation/accuracy", "train/loss"])
+def test_what_is_not_finite_ends_a_trial_at_once(make: Any, name: str, value: float) -> None:
+    conductor = make(study())
+    trial = conductor.next()
+    assert not conductor.report(trial.number, report(1, 0.9, **{name: value}))
+    assert (trial.state, trial.reason) == ("FAIL", "diverged")
+    assert math.isnan(trial.value)
+    assert of(conductor, "report")[0]["decision"] == "diverged"
+    # It is on no rung: a worse value of the next trial of the arm is the first there.
+    other = conductor.next()
+    train(conductor, other)
+    third = conductor.next()
+    assert third.arm.arm == "baseline"
+    assert conductor.report(third.number, report(1, 0.0))
+
+
+def test_diverged_and_failed_trials_are_not_confirmed_nor_arms_of_only_such(make: Any) -> None:
+    conductor = make(study())
+    for _ in range(6):
+        trial = conductor.next()
+        if trial.arm.arm == "kl":
+            conductor.failed(trial.number, "ValueError", "no") if trial.place else conductor.report(
+                trial.number, report(1, math.nan)
+            )
+        elif trial.place == 0:
+            conductor.report(trial.number, report(1, math.nan))
+        else:
+            train(conductor, trial)
+    finish(conductor)
+    assert {one.arm.arm for one in conductor.trials[6:]} == {"baseline"}
+    assert conductor.trials[0].group not in {one.group for one in conductor.trials[6:]}
+    assert len(conductor.trials) == 8
+
+
+def test_an_error_is_recorded_once_and_ends_the_trial(make: Any) -> None:
+    conductor = make(study())
+    trial = conductor.next()
+    conductor.started(trial.number)
+    conductor.report(trial.number, report(1, 0.9))
+    conductor.failed(trial.number, "ValueError", "the traceback")
+    conductor.failed(trial.number, "ValueError", "the traceback")
+    (ended,) = of(conductor, "ended")
+    assert (ended["state"], ended["reason"]) == ("FAIL", "error")
+    assert ended["error"] == {"type": "ValueError", "text": "the traceback"}
+    assert not conductor.report(trial.number, report(2, 0.9))
+    assert [one["epoch"] for one in of(conductor, "report")] == [1]
+    assert conductor.next().number == 1
+
+
+def test_a_report_that_comes_twice_is_recorded_once_and_answered_alike(make: Any) -> None:
+    conductor = make(study())
+    first, other, second = (conductor.next() for _ in range(3))
+    for epoch in (1, 2, 1, 2):
+        assert conductor.report(first.number, report(epoch, 0.9))
+    assert first.epoch == 2
+    for _ in range(2):
+        assert not conductor.report(second.number, report(1, 0.1))
+    assert len(of(conductor, "report")) == 3
+    assert len(of(conductor, "ended")) == 1
+    assert other.epoch == 0
+
+
+def test_a_skipped_epoch_is_an_error_of_the_program(make: Any) -> None:
+    conductor = make(study())
+    trial = conductor.next()
+    with pytest.raises(RuntimeError, match="trial 0 reported epoch 2 after epoch 0"):
+        conductor.report(trial.number, report(2, 0.9))
+    assert of(conductor, "report") == []
+
+
+def test_a_lost_process_is_recorded_and_the_trial_goes_on(make: Any) -> None:
+    conductor = make(study())
+    trial = conductor.next()
+    conductor.started(trial.number)
+    conductor.report(trial.number, report(1, 0.9))
+    conductor.retried(trial.number, "the node is gone")
+    assert of(conductor, "retried")[0]["reason"] == "the node is gone"
+    assert conductor.report(trial.number, report(2, 0.9))
+
+
+def test_a_metric_of_a_benchmark_decides_where_it_is_measured(make: Any) -> None:
+    name = "validation/gaussian_0.1/accuracy"
+    search = FILE["search"] | {"metric": name}
+    conductor = make(study(search=search, benchmarks=["Clean", "gaussian_0.1"], arms={"a": {}}))
+    first, second = conductor.next(), conductor.next()
+    assert conductor.report(first.number, report(1, 0.1, **{name: 0.9}))
+    assert not conductor.report(second.number, report(1, 0.9, **{name: 0.8}))
+    # Between the rungs and at the end of a confirmation it is not measured.
+    assert conductor.report(first.number, report(2, 0.1, **{name: 0.7}))
+    assert conductor.report(first.number, report(3, 0.1))
+    assert first.value == 0.7
+    assert not conductor.report(first.number, report(4, 0.1))
+    assert (first.state, first.value) == ("COMPLETE", 0.7)
+
+
+def test_an_end_that_was_not_recorded_is_recorded_by_the_next_driver(
+    make: Any, tmp_path: Path
+) -> None:
+    the_study = study()
+    conductor = make(the_study)
+    trial = conductor.next()
+    for epoch in range(1, 5):
+        conductor.report(trial.number, report(epoch, 0.9))
+    lines = (tmp_path / "study" / "ledger.jsonl").read_text().splitlines(keepends=True)
+    assert json.loads(lines[-1])["event"] == "ended"
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "ledger.jsonl").write_text("".join(lines[:-1]))
+    later = make(the_study, "cut")
+    assert later.trials[0].state == "RUNNING"
+    later.settle()
+    later.settle()
+    assert later.trials[0].state == "COMPLETE"
+    (ended,) = of(later, "ended")
+    assert ended | {"time": ""} == json.loads(lines[-1]) | {"time": ""}
+    assert ended["summary"] == SUMMARY
+    assert later.next().number == 1
+
+
+def story(path: Path) -> list[Event]:
+    """What happened, without clocks and without what a second driver adds."""
+    return [
+        {key: value for key, value in one.items() if key != "time"}
+        for one in read(path)
+        if one["event"] != "started"
+    ]
+
+
+@pytest.mark.parametrize("sampler", ["random", "TPE"])
+def test_a_study_cut_off_after_any_event_ends_as_if_it_had_not_been(
+    sampler: str, make: Any, tmp_path: Path
+) -> None:
+    # More than five trials an arm, so that TPE models what it was told.
+    the_study = study(search={"sampler": sampler, "trials_per_arm": 8})
+    whole = finish(make(the_study)).ledger.path
+    lines = whole.read_bytes().splitlines(keepends=True)
+    assert len({one.params["training/optimizer/lr"] for one in make(the_study).trials}) >= 15
+    expected = story(whole)
+    for cut in range(1, len(lines)):
+        folder = tmp_path / "cut"
+        folder.mkdir()
+        # The next line is there by half: the last driver was killed while it wrote.
+        (folder / "ledger.jsonl").write_bytes(
+            b"".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2]
+        )
+        with Ledger.open(folder) as ledger:
+            later = Conductor(the_study, ledger)
+            later.settle()
+            finish(later)
+        assert story(folder) == expected, f"after line {cut}"
+        shutil.rmtree(folder)
+
+
+def test_a_plan_says_all_that_a_trials_process_needs(make: Any) -> None:
+    benchmarks = ["Clean", {"name": "PGD", "eps": 0.1}]
+    of_study = study(benchmarks=benchmarks, probe={"limit": 9}, resources={"cpu": 2}, seed=5)
+    conductor = make(of_study)
+    first = conductor.next()
+    conductor.report(first.number, report(1, 0.9))
+    found = json.loads(plan(conductor, first, "/studies/tiny", "/data"))
+    assert found.pop("recipe") == first.recipe
+    assert found == {
+        "number": 0,
+        "name": "0000 baseline × Fixed seed 5",
+        "folder": "/studies/tiny",
+        "data_root": "/data",
+        "cpus": 2,
+        "gpus": 0,
+        "reported": 1,
+        "benchmarks": list(of_study.benchmarks),
+        "probe_at": [1, 2, 4],
+        "probe_limit": 9,
+        "test": False,
+        "metric": "validation/accuracy",
+        "mode": "max",
+        "eval_seed": 5,
+    }
+    finish(conductor)
+    confirmed = json.loads(plan(conductor, conductor.trials[-1], "", ""))
+    # The test part is touched by confirmation alone, and never looked at on the way.
+    assert (confirmed["test"], confirmed["probe_at"]) == (True, [])
