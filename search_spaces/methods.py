@@ -1,4 +1,4 @@
-"""Named arms: what a method of the field adds to plain training, with its ranges and paper defaults.
+"""Named arms: what a method of the field adds to plain training, with ranges and paper defaults.
 
 A method is a mapping with `views` and `losses` of a recipe; any leaf may be a range. No torch.
 Presets are looked up by name with "-" and "_" alike; the spelling of the auxiliary-loss experiments
@@ -126,26 +126,40 @@ def attack(old: dict[str, Any]) -> Tree:
     units of the input, as it was meant there. Raises `MethodError` for anything else: MIM, for one,
     was run there without its momentum.
     """
+    if not isinstance(old, dict):
+        raise MethodError(f"An attack file is a mapping, found {old!r}.")
     unknown = set(old) - {"attack_name", "constraint", "epsilon", "attack_args"}
     for key in ("attack_name", "constraint", "epsilon"):
         if key not in old:
             raise MethodError(f"An attack file needs {key!r}; found {', '.join(sorted(old))}.")
     if unknown:
-        raise MethodError(f"Unknown key {sorted(unknown)[0]!r} in the attack file.")
+        raise MethodError(f"Unknown key {min(unknown)!r} in the attack file.")
     name = str(old["attack_name"]).upper()
     if name not in OLD_ATTACKS:
         raise MethodError(f"Unknown attack_name {name!r}. Known: {', '.join(OLD_ATTACKS)}.")
     view: Tree = {"name": name, "norm": str(old["constraint"]), "eps": old["epsilon"]}
-    arguments = dict(old.get("attack_args") or {})
+    arguments = old.get("attack_args") or {}
+    if not isinstance(arguments, dict):
+        raise MethodError(f"attack_args must be a mapping, found {arguments!r}.")
+    arguments = dict(arguments)
     if name == "PGD":
         # The defaults of the library that those experiments called.
         view["steps"] = arguments.pop("steps", 50 if view["norm"] == "2" else 40)
         relative = arguments.pop("rel_stepsize", 0.025 if view["norm"] == "2" else 0.01 / 0.3)
-        eps = str(view["eps"]).partition("/")
-        view["step_size"] = arguments.pop(
-            "abs_stepsize", relative * float(eps[0]) / float(eps[2] or 1)
-        )
+        scaled = _number("rel_stepsize", relative) * _number("epsilon", view["eps"])
+        view["step_size"] = arguments.pop("abs_stepsize", scaled)
         view["random_start"] = arguments.pop("random_start", True)
     if arguments:
         raise MethodError(f"Unknown attack_args of {name}: {', '.join(sorted(arguments))}.")
     return view
+
+
+def _number(key: str, value: Any) -> float:
+    """A number, or a quotient such as "4/255"."""
+    over, _, under = str(value).partition("/")
+    try:
+        return float(over) / float(under or 1)
+    except (ValueError, ZeroDivisionError):
+        raise MethodError(
+            f"{key} of an attack file must be a number or a quotient, found {value!r}."
+        ) from None

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """Runs studies in this process, one trial at a time."""
-    from .in_process import Runner
+    from .in_process import STORAGE, Runner
 
-    return Runner(tmp_path_factory.mktemp("trainables"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(STORAGE, str(tmp_path_factory.mktemp("trainables")))
+        yield Runner()
 
 
 @pytest.fixture(scope="session")

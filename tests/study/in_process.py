@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ray.tune.trainable.trainable
 import torch
 
 from analysis.export import tables
@@ -19,6 +18,8 @@ from study.spec import Study, parse
 from trainables.trial import Trial
 
 Tree = dict[str, Any]
+# Where Ray makes a folder for every Trainable without storage; by default below the home.
+STORAGE = "ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH"
 
 TINY: Tree = {
     "study": "tiny",
@@ -87,9 +88,7 @@ def opened(folder: Path) -> Iterator[Conductor]:
 class Runner:
     """Runs studies with one reused trial process: this one."""
 
-    def __init__(self, scratch: Path) -> None:
-        # Ray makes a folder for every Trainable that has no storage, by default below the home.
-        ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH = str(scratch)
+    def __init__(self) -> None:
         self.trial: Trial | None = None
 
     def trial_of(self, config: Tree) -> Trial:

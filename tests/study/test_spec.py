@@ -381,7 +381,7 @@ def test_a_study_is_the_same_after_json() -> None:
 
 def test_a_study_of_a_newer_version_is_refused() -> None:
     plain = parse(changed()).resolved()
-    with pytest.raises(SettingError, match="schema_version 2.*update"):
+    with pytest.raises(SettingError, match=r"schema_version 2.*update"):
         Study.from_resolved(plain | {"schema_version": 2})
 
 

@@ -41,7 +41,8 @@ def benchmark(config: Mapping[str, Any] | str, box: Box) -> nn.Module:
 
 def name(config: Mapping[str, Any] | str) -> str:
     """How tables call a benchmark: "clean", "gaussian_0.1", "pgd_linf_8/255_20"."""
-    return str(benchmark(config, None).row["name"])
+    row: Any = benchmark(config, None).row
+    return str(row["name"])
 
 
 def some(examples: Examples, limit: int) -> Examples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .batch import Batch
 from .errors import SettingError, nearest
 from .gradients import Gradients
+from .network import Network
 from .randomness import Draws
 from .tasks import Classification
 from .weighing import Weighing
@@ -38,7 +39,7 @@ class Objective(nn.Module):
         self,
         task: Classification,
         views: Mapping[str, nn.Module],
-        losses: Mapping[str, nn.Module],
+        losses: Mapping[str, Any],
         coefficients: Mapping[str, float],
         weighing: Weighing,
         forward: str = "joint",
@@ -69,7 +70,7 @@ class Objective(nn.Module):
         )
         self.coefficients: Tensor
 
-    def backward(self, model: nn.Module, batch: Batch, draws: Draws) -> Step:
+    def backward(self, model: Network, batch: Batch, draws: Draws) -> Step:
         """Leave the gradient of the weighed losses in `.grad`; no step is taken."""
         seen = {
             label: view(model, batch, self.task, draws)

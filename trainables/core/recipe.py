@@ -7,19 +7,20 @@ that a wrong setting is an error that names its path before anything is trained.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from . import catalog, views, weighing
 from .errors import SettingError, nearest
 from .objective import Objective
 from .quantities import number, one_of, whole
-from .tasks import TASKS
+from .tasks import TASKS, Classification
 from .threat import Box
 
 Config = dict[str, Any]
 
-TRAINING = {
+TRAINING: Config = {
     "epochs": 10,
     "batch_size": 64,
     "forward": "joint",
@@ -28,7 +29,7 @@ TRAINING = {
     "schedule": "Cosine",
 }
 SPLITTING = {"validation": 0.2, "folds": 0, "fold": 0, "seed": 0, "limit": 0}
-SECTIONS = {
+SECTIONS: Config = {
     "seed": 0,
     "data": "Digits",
     "architecture": "MLP",
@@ -49,7 +50,7 @@ def resolve(config: Mapping[str, Any]) -> Config:
     whole("seed", full["seed"])
     data = _component("data", "data", full["data"], SPLITTING)
     architecture = _component("architecture", "architectures", full["architecture"], {})
-    task = TASKS[getattr(catalog.find("data", data["name"]), "task", "classification")]
+    task = task_of(data)
     losses = _labelled("losses", full["losses"])
     main = losses.pop("main", {})
     if "name" not in main:
@@ -77,19 +78,25 @@ def resolve(config: Mapping[str, Any]) -> Config:
 
 def objective(recipe: Config, box: Box) -> Objective:
     """The objective of a complete recipe; `box` is the data's."""
-    made = {"clean": views.make("Clean", box)} | {
-        label: _at(f"views/{label}", lambda one=one: views.make(one, box))
-        for label, one in recipe["views"].items()
-    }
+    made = {"clean": views.make("Clean", box)}
+    for label, one in recipe["views"].items():
+        with _at(f"views/{label}"):
+            made[label] = views.make(one, box)
     losses, coefficients = {}, {}
     for label, one in recipe["losses"].items():
-        own = {key: value for key, value in one.items() if key != "coefficient"}
-        losses[label] = _at(f"losses/{label}", lambda own=own: catalog.build("losses", own))
+        with _at(f"losses/{label}"):
+            own = {key: value for key, value in one.items() if key != "coefficient"}
+            losses[label] = catalog.build("losses", own)
         coefficients[label] = number(f"losses/{label}/coefficient", one["coefficient"], low=0)
-    weigher = _at("weighter", lambda: weighing.make(recipe["weighter"], len(losses)))
-    task = TASKS[getattr(catalog.find("data", recipe["data"]["name"]), "task", "classification")]
+    with _at("weighter"):
+        weigher = weighing.make(recipe["weighter"], len(losses))
     forward = recipe["training"]["forward"]
-    return Objective(task(), made, losses, coefficients, weigher, forward)
+    return Objective(task_of(recipe["data"])(), made, losses, coefficients, weigher, forward)
+
+
+def task_of(data: Config) -> type[Classification]:
+    """The task of a complete data config."""
+    return TASKS[getattr(catalog.find("data", data["name"]), "task", "classification")]
 
 
 def schedule(config: Config) -> Callable[[float], float]:
@@ -111,8 +118,10 @@ def _training(config: Mapping[str, Any]) -> Config:
     number("training/clip_norm", full["clip_norm"], low=0)
     number("training/schedule/warmup_epochs", full["schedule"]["warmup_epochs"], low=0)
     one_of("training/forward", full["forward"], ("joint", "separate"))
-    _at("training/optimizer", lambda: catalog.build("optimizers", full["optimizer"]))
-    _at("training/schedule", lambda: schedule(full["schedule"]))
+    with _at("training/optimizer"):
+        catalog.build("optimizers", full["optimizer"])
+    with _at("training/schedule"):
+        schedule(full["schedule"])
     return full
 
 
@@ -120,9 +129,10 @@ def _component(path: str, kind: str, config: Any, common: Mapping[str, Any]) -> 
     """A complete component config: class name, every setting, and the kind's common options."""
     if not isinstance(config, str | Mapping):
         raise SettingError(f"{path} must be a name or a mapping with a name, found {config!r}")
-    expanded = _at(path, lambda: catalog.expand(kind, config))
+    with _at(path):
+        expanded = catalog.expand(kind, config)
     own = catalog.settings(kind, expanded["name"])
-    _known(f"{path}/", expanded, {"name": None} | own | common)
+    _known(f"{path}/", expanded, {"name": None} | own | dict(common))
     defaults = {key: value for key, value in own.items() if key not in SUPPLIED}
     filled = {"name": expanded["name"]} | dict(common) | defaults | expanded
     return {key: list(v) if isinstance(v, tuple) else v for key, v in filled.items()}
@@ -153,8 +163,10 @@ def _known(path: str, config: Any, known: Mapping[str, Any]) -> None:
             raise SettingError(f"Unknown setting '{path}{key}'.{nearest(str(key), known)}")
 
 
-def _at(path: str, make: Callable[[], Any]) -> Any:
+@contextmanager
+def _at(path: str) -> Iterator[None]:
+    """Errors of a component with the path of its config in front."""
     try:
-        return make()
+        yield
     except SettingError as error:
         raise SettingError(f"{path}: {error}") from None

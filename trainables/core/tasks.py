@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from .batch import Batch, Outputs
+from .network import Network
 
 
 class Goal(Protocol):
@@ -29,7 +30,7 @@ class Classification:
     main_loss = "CrossEntropy"
 
     def outputs(
-        self, model: nn.Module, seen: Mapping[str, Batch], forward: str
+        self, model: Network, seen: Mapping[str, Batch], forward: str
     ) -> dict[str, Outputs]:
         """The model's outputs for every view.
 
@@ -46,7 +47,7 @@ class Classification:
             for (label, batch), (logits, part) in zip(seen.items(), parts, strict=True)
         }
 
-    def _one(self, model: nn.Module, batch: Batch) -> Outputs:
+    def _one(self, model: Network, batch: Batch) -> Outputs:
         features = model.features(batch.x)
         return Outputs(model.head(features), features, batch.y)
 

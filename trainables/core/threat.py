@@ -38,14 +38,14 @@ def box_of(value: Any) -> Box:
 def size(delta: Tensor, norm: str) -> Tensor:
     """The norm of every example's perturbation, [b]."""
     flat = delta.flatten(1)
-    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+    return flat.abs().amax(1) if norm == "linf" else torch.linalg.vector_norm(flat, dim=1)
 
 
 def _per_example(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.dim() - 1))
 
 
-def project(delta: Tensor, norm: str, eps: Tensor | float) -> Tensor:
+def project(delta: Tensor, norm: str, eps: Tensor) -> Tensor:
     """The nearest perturbation in the ball; l2 only shrinks."""
     if norm == "linf":
         return torch.clamp(delta, -eps, eps)
@@ -60,7 +60,7 @@ def steepest(gradient: Tensor, norm: str) -> Tensor:
     return gradient / _per_example(size(gradient, norm).clamp_min(1e-12), gradient)
 
 
-def uniform_in_ball(like: Tensor, norm: str, eps: Tensor | float, draws: Draws) -> Tensor:
+def uniform_in_ball(like: Tensor, norm: str, eps: Tensor, draws: Draws) -> Tensor:
     """A perturbation drawn uniformly from the ball.
 
     For l2 the first n of n + 2 normals, divided by the length of all n + 2, are uniform in the unit
@@ -69,11 +69,12 @@ def uniform_in_ball(like: Tensor, norm: str, eps: Tensor | float, draws: Draws) 
     if norm == "linf":
         return (2 * draws.uniform(like) - 1) * eps
     normals = draws.normal(like, extra=2)
-    inside = normals / normals.norm(dim=1, keepdim=True)
-    return inside[:, :-2].view_as(like) * eps
+    inside = normals / torch.linalg.vector_norm(normals, dim=1, keepdim=True)
+    found: Tensor = inside[:, :-2].view_as(like) * eps
+    return found
 
 
-def enforce(x: Tensor, x_adv: Tensor, norm: str, eps: Tensor | float, box: Box) -> Tensor:
+def enforce(x: Tensor, x_adv: Tensor, norm: str, eps: Tensor, box: Box) -> Tensor:
     """`x_adv` moved into the ball around x and into the box, whatever an attack returned."""
     x_adv = x + project(x_adv - x, norm, eps)
-    return x_adv if box is None else x_adv.clamp(*box)
+    return x_adv if box is None else torch.clamp(x_adv, *box)

@@ -25,6 +25,7 @@ from . import catalog, evaluation
 from .batch import Batch
 from .data._source import Examples, Source, data_root
 from .errors import SettingError
+from .network import Network
 from .objective import Step
 from .randomness import Stream, derive
 from .recipe import SPLITTING, Config, objective, resolve, schedule
@@ -65,11 +66,17 @@ def load_source(config: Config, root: str = "") -> Source:
 def _parts(config: str, root: str, device: str) -> Split:
     data = json.loads(config)
     whole = split(load_source(data, root), **{key: data[key] for key in SPLITTING})
-    moved = (
-        Examples(part.x.to(device), part.y.to(device))
-        for part in (whole.train, whole.validation, whole.test)
+    return Split(
+        _moved(whole.train, device),
+        _moved(whole.validation, device),
+        _moved(whole.test, device),
+        whole.train_index,
+        whole.validation_index,
     )
-    return Split(*moved, whole.train_index, whole.validation_index)
+
+
+def _moved(part: Examples, device: str) -> Examples:
+    return Examples(part.x.to(device), part.y.to(device))
 
 
 class Training:
@@ -189,11 +196,11 @@ class Training:
         self.done = state["done"]
         self.reports = json.loads(state["reports"])
 
-    def _model(self, source: Source) -> nn.Module:
+    def _model(self, source: Source) -> Network:
         x = self.parts.train.x
         over = [dim for dim in range(x.dim()) if dim != 1]
         try:
-            model: nn.Module = catalog.build(
+            model: Network = catalog.build(
                 "architectures",
                 self.recipe["architecture"],
                 shape=tuple(x.shape[1:]),

@@ -24,6 +24,8 @@ from .threat import Box, enforce
 class Augmented(nn.Module):
     """A view made without the model."""
 
+    component: Any
+
     def __init__(self, component: nn.Module) -> None:
         super().__init__()
         self.component = component
@@ -36,6 +38,8 @@ class Augmented(nn.Module):
 
 class Attacked(nn.Module):
     """A view made by an attack that climbs `goal`; the ball and the box are enforced here."""
+
+    component: Any
 
     def __init__(self, component: nn.Module) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from . import catalog
 from .gradients import Gradients
+from .network import Network
 from .quantities import one_of
 
 # Options of every weighter, beside its own settings.
@@ -34,14 +35,14 @@ class Weighing(nn.Module):
 
     def forward(self, losses: Tensor, gradients: Gradients) -> Tensor:
         """Weights [k]; weights that sum to 0 are left as they are."""
-        weights = self.weighter(losses, gradients)
+        weights: Tensor = self.weighter(losses, gradients)
         if self.normalise == "none":
             return weights
         total = weights.sum()
         wanted = 1.0 if self.normalise == "one" else float(len(losses))
         return torch.where(total > 0, weights * (wanted / total), weights)
 
-    def parameters_of(self, model: nn.Module) -> list[nn.Parameter] | None:
+    def parameters_of(self, model: Network) -> list[nn.Parameter] | None:
         """The parameters of the scope; None where that is all."""
         if self.scope == "all":
             return None

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ..errors import SettingError
+from ..network import Network
 from ..quantities import number, several, whole
 from ._normalise import Normalise
 
 
-class ConvNet(nn.Module):
+class ConvNet(Network):
     """Two 3x3 convolutions, max-pooling and one hidden layer, for images of any size from 6x6.
 
     Defaults are the network of the auxiliary-loss experiments on MNIST: 32 and 64 channels, pooling
@@ -61,8 +62,5 @@ class ConvNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """x [b, c, h, w] -> [b, width]."""
-        return self.hidden(self.convolutions(self.normalise(x)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [b, c, h, w] -> outputs [b, c]."""
-        return self.head(self.features(x))
+        found: Tensor = self.hidden(self.convolutions(self.normalise(x)))
+        return found

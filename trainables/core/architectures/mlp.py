@@ -9,11 +9,12 @@ from math import prod
 from torch import Tensor, nn
 
 from ..errors import SettingError
+from ..network import Network
 from ..quantities import number, several, whole
 from ._normalise import Normalise
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """Fully connected layers with ReLU on the flattened input; dropout after the first one.
 
     Defaults are the network of the auxiliary-loss experiments on UCR series: 128 and 256 units,
@@ -57,7 +58,3 @@ class MLP(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return x
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [b, ...] -> outputs [b, c]."""
-        return self.head(self.features(x))

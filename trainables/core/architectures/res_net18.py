@@ -8,11 +8,12 @@ import torchvision
 from torch import Tensor, nn
 
 from ..errors import SettingError
+from ..network import Network
 from ..quantities import one_of
 from ._normalise import Normalise
 
 
-class ResNet18(nn.Module):
+class ResNet18(Network):
     """Torchvision's ResNet-18 (arXiv 1512.03385) behind our interface.
 
     `stem` "cifar" is one 3x3 convolution without pooling (11,173,962 parameters for 3 channels and
@@ -44,7 +45,7 @@ class ResNet18(nn.Module):
             trunk.conv1 = nn.Conv2d(shape[0], 64, 7, stride=2, padding=3, bias=False)
         if trunk.conv1.weight.shape[1:] != (3, 7, 7):
             nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.head = trunk.fc
+        self.head: nn.Module = trunk.fc
         self.width = trunk.fc.in_features
         self.stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool)
         self.layers = nn.Sequential(trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4)
@@ -56,8 +57,5 @@ class ResNet18(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """x [b, c, h, w] -> [b, 512]."""
-        return self.pool(self.layers(self.stem(self.normalise(x))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [b, c, h, w] -> outputs [b, c]."""
-        return self.head(self.features(x))
+        found: Tensor = self.pool(self.layers(self.stem(self.normalise(x))))
+        return found
