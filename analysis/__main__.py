@@ -69,7 +69,7 @@ def tables(
     from . import formats
 
     if format is Format.terminal:
-        _show_table(table)
+        formats.console().print(formats.to_rich(table))
     elif format is Format.markdown:
         typer.echo(formats.to_markdown(table), nl=False)
     elif format is Format.csv:
@@ -117,18 +117,6 @@ def _show_paths(paths: list[Path], *, as_json: bool) -> None:
         return
     for one in paths:
         typer.echo(str(one))
-
-
-def _show_table(table: RobustnessTable) -> None:
-    from rich.console import Console
-
-    from .formats import to_rich
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # A pipe has no width: lines stay whole instead of being folded at 80.
-        console = Console(highlight=False, width=10_000)
-    console.print(to_rich(table))
 
 
 def _as_json(table: RobustnessTable) -> dict[str, Any]:

@@ -56,10 +56,11 @@ def tables(folder: Path | str) -> dict[str, Any]:
     resolved, history = _read(Path(folder))
     study_id = str(resolved["study_id"])
     trials = history.in_order()
+    ranges = _ranges(trials)
     rows: dict[str, list[Row]] = {
         "studies": [_study_row(resolved, history)],
         "trials": [_trial_row(resolved, one) for one in trials],
-        "params": [row for one in trials for row in _param_rows(one)],
+        "params": [row for one in trials for row in _param_rows(one, ranges)],
         "reports": [row for one in trials for row in _report_rows(one)],
         "evaluations": [row for one in trials for row in _evaluation_rows(one)],
         "weights": [row for one in trials for row in _weight_rows(one)],
@@ -152,7 +153,8 @@ def _trial_row(resolved: Row, trial: TrialHistory) -> Row:
     recipe = planned.get("recipe", {})
     summary, error = ended.get("summary") or {}, ended.get("error") or {}
     views = recipe.get("views", {}).values()
-    attacks = [one["name"] for one in views if "eps" in one or "norm" in one]
+    # A threat model is a norm and an eps; a recipe names both, given or not.
+    attacks = [one["name"] for one in views if "eps" in one and "norm" in one]
     started = trial.started_at is not None
     return {
         "trial": trial.number,
@@ -217,9 +219,19 @@ def _score(trial: TrialHistory, metric: str | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _param_rows(trial: TrialHistory) -> Iterator[Row]:
+def _ranges(trials: list[TrialHistory]) -> dict[str, Row]:
+    """Configuration -> the ranges that the search drew it from."""
+    found: dict[str, Row] = {}
+    for one in trials:
+        if one.planned.get("distributions"):
+            found.setdefault(one.planned["group"], one.planned["distributions"])
+    return found
+
+
+def _param_rows(trial: TrialHistory, of_group: Mapping[str, Row]) -> Iterator[Row]:
     sampled = trial.planned.get("params") or {}
-    ranges = trial.planned.get("distributions") or {}
+    # Confirm trials repeat what the search drew, and are planned without the ranges.
+    ranges = trial.planned.get("distributions") or of_group.get(trial.planned["group"], {})
     leaves = dict(_leaves(trial.planned.get("recipe", {}))) | sampled
     for name in sorted(leaves):
         value = leaves[name]
@@ -274,9 +286,11 @@ def _evaluation_rows(trial: TrialHistory) -> Iterator[Row]:
 
 
 def _weight_rows(trial: TrialHistory) -> Iterator[Row]:
+    losses = list(trial.planned.get("recipe", {}).get("losses", {}))
     for report in trial.in_order():
         weights = report.get("weights") or {}
-        for loss in sorted(weights):
+        # The order of the recipe: main loss first.
+        for loss in sorted(weights, key=lambda one: losses.index(one) if one in losses else 99):
             yield {"trial": trial.number, "step": report["epoch"], "loss": loss, **weights[loss]}
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .statistics import Interval
 from .tables import Benchmark, RobustnessTable, TableRow
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, Group
+    from rich.table import Table
 
 NOTHING = "–"
+PIPE_WIDTH = 160
 
 _CSV_COLUMNS = (
     "study",
@@ -162,15 +164,26 @@ def to_latex(table: RobustnessTable) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def console() -> Console:
+    """Where results are shown: stdout with the terminal's width, or 160 where there is no terminal.
+
+    A pipe has no width; rich would take 80 for it.
+    """
+    from rich.console import Console
+
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+
+
 def to_rich(table: RobustnessTable) -> Group:
     """The table, the differences and the notes for `rich.print` or a console."""
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[Any] = [Text(table.caption), _rich_grid(table.columns, cells(table))]
+    parts: list[Any] = [Text(table.caption), _Grid(table.columns, cells(table))]
     if body := difference_cells(table):
         parts.append(Text("\n" + difference_caption(table)))
-        parts.append(_rich_grid(difference_columns(table), body))
+        parts.append(_Grid(difference_columns(table), body))
     parts.append(Text("\n" + "\n".join(f"- {one}" for one in table.notes)))
     return Group(*parts)
 
@@ -268,15 +281,66 @@ def _latex_line(texts: Sequence[str]) -> str:
     return " & ".join(map(latex_text, texts)) + r" \\"
 
 
-def _rich_grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+# Labels are folded to no less than this many letters before columns of numbers go below.
+_LEAST = 12
+# Between two columns, and outside the first and the last.
+_GAP, _EDGES = 2, 2
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(head):
-        # Text, not str: a label such as [red] must be shown, not obeyed.
-        grid.add_column(Text(name), justify="left" if place < 2 else "right", no_wrap=False)
-    for row in body:
-        grid.add_row(*(Text(one) for one in row))
-    return grid
+
+class _Grid:
+    """A table that a console of any width shows whole.
+
+    The first two columns are labels and fold where room lacks; numbers do not: columns for which
+    there is no room go below, each part with the labels again. Where not even one column fits
+    beside the labels its numbers are folded, too, but never cut.
+    """
+
+    def __init__(self, head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+        from rich.cells import cell_len
+
+        labels, numbers = head[:2], [one.replace(" ", "\n") for one in head[2:]]
+        self._head = [*labels, *numbers]
+        self._body = body
+        self._widths = [
+            max(cell_len(line) for row in [self._head, *body] for line in row[place].split("\n"))
+            for place in range(len(self._head))
+        ]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        part: list[int] = []
+        for place in range(2, len(self._head)):
+            if part and not self._labels([*part, place], options.max_width):
+                yield self._part(part, self._labels(part, options.max_width))
+                part = []
+            part.append(place)
+        yield self._part(part, self._labels(part, options.max_width))
+
+    def _labels(self, places: list[int], width: int) -> list[int]:
+        """The widths of the labels beside these columns; none where they do not fit."""
+        labels = self._widths[:2]
+        numbers = sum(self._widths[place] + _GAP for place in places)
+        excess = sum(labels) + _GAP + numbers + _EDGES - width
+        for at in sorted((0, 1), key=lambda at: -labels[at]):
+            saved = min(max(excess, 0), max(labels[at] - _LEAST, 0))
+            labels[at] -= saved
+            excess -= saved
+        return labels if excess <= 0 else []
+
+    def _part(self, places: list[int], labels: list[int]) -> Table:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+        widths = [*labels, *(self._widths[place] for place in places)] if labels else []
+        for at, place in enumerate((0, 1, *places)):
+            # Text, not str: a label such as [red] must be shown, not obeyed.
+            grid.add_column(
+                Text(self._head[place]),
+                justify="left" if place < 2 else "right",
+                overflow="fold",
+                width=widths[at] if widths else None,
+            )
+        for row in self._body:
+            grid.add_row(*(Text(row[place]) for place in (0, 1, *places)))
+        return grid

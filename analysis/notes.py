@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .tables import Benchmark, TableRow
 
 FEW_SEEDS = 3
+LITTLE_WEIGHT = 0.1
+
+_UNITS = {
+    "sigma": "standard deviation, in units of the input",
+    "eps": "in units of the input",
+    "step_size": "in units of the input",
+}
 
 
 def make_notes(
@@ -38,19 +47,35 @@ def _status(study: dict[str, Any]) -> list[str]:
 
 
 def _protocol(benchmark: Benchmark) -> str:
-    parts = [benchmark.family]
-    if benchmark.norm is not None:
-        parts.append(benchmark.norm)
-    if benchmark.eps_text is not None:
-        parts.append(f"eps {benchmark.eps_text}")
-    if benchmark.steps is not None:
-        parts.append(f"{benchmark.steps} steps")
-    if benchmark.restarts is not None:
-        plural = "" if benchmark.restarts == 1 else "s"
-        parts.append(f"{benchmark.restarts} restart{plural}")
+    """What was evaluated: the benchmark's settings as the study or, failing that, its rows say."""
+    reported = {
+        "norm": benchmark.norm,
+        "eps": benchmark.eps_text,
+        "steps": benchmark.steps,
+        "restarts": benchmark.restarts,
+    }
+    known = {key: value for key, value in reported.items() if value is not None}
+    several = len(benchmark.configs) > 1
+    parts = [] if benchmark.family == benchmark.name else [benchmark.family]
+    if several:
+        parts.append(f"mean over {len(benchmark.configs)} benchmarks")
+    for config in benchmark.configs or ({},):
+        settings = ({} if several else known) | {
+            key: value for key, value in config.items() if key != "name" and key not in known
+        }
+        listed = ", ".join(_setting(key, value) for key, value in settings.items())
+        name = config.get("name", "") if settings or parts else ""
+        parts.append(f"{name} with {listed}" if name and listed else name or listed)
     parts.append(f"{benchmark.n_examples} examples")
     flag = "; flagged unreliable by the benchmark itself" if benchmark.unreliable else ""
-    return f"{benchmark.name}: {', '.join(parts)}{flag}."
+    return f"{benchmark.name}: {', '.join(part for part in parts if part)}{flag}."
+
+
+def _setting(key: str, value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # "auto" has no unit.
+    unit = f" ({_UNITS[key]})" if key in _UNITS and text[:1].isdigit() else ""
+    return f"{key} {text}{unit}"
 
 
 def _selection(study: dict[str, Any], resolved: dict[str, Any], split: str) -> str:
@@ -115,3 +140,49 @@ def _counted(
     total = sum(counts.values())
     where = ", ".join(f"{label} {count}" for label, count in counts.items())
     return [f"{total} trial{'' if total == 1 else 's'} {what}: {where}."]
+
+
+def weight_notes(
+    trials: Sequence[Mapping[str, Any]],
+    weights: Sequence[Mapping[str, Any]],
+    main: Mapping[str, str],
+) -> list[str]:
+    """Where a weighter took nearly all weight from the main loss; `main` maps trial -> its label.
+
+    Share = the main loss's mean weight in the last epoch of a trial of full budget, over the sum
+    of all weights, coefficients aside. Weights that are all equal were not adapted.
+    """
+    last: dict[str, dict[str, float]] = {}
+    steps: dict[str, int] = {}
+    for row in weights:
+        trial = row["trial_id"]
+        if row["step"] > steps.get(trial, 0):
+            last[trial], steps[trial] = {}, row["step"]
+        if row["step"] == steps[trial] and row["weight"] is not None:
+            last[trial][row["loss"]] = row["weight"]
+    whole: dict[str, int] = {}
+    low: dict[str, list[str]] = {}
+    for one in trials:
+        if one["state"] != "COMPLETE":
+            continue
+        place = f"{one['arm']} × {one['weighter']} ({one['phase']})"
+        whole[place] = whole.get(place, 0) + 1
+        share = _share(last.get(one["trial_id"], {}), main.get(one["trial_id"], ""))
+        if share is not None and share < LITTLE_WEIGHT:
+            low.setdefault(place, []).append(f"{one['number']}: {100 * share:.1f} %")
+    return [
+        f"{place}: in the last epoch the main loss had less than {100 * LITTLE_WEIGHT:.0f} % of "
+        f"the sum of weights (coefficients aside) in {len(found)} of {whole[place]} trials of full "
+        f"budget (trial {', '.join(found[:5])}{', ...' if len(found) > 5 else ''})."
+        for place, found in low.items()
+    ]
+
+
+def _share(weights: Mapping[str, float], main: str) -> float | None:
+    values = list(weights.values())
+    if main not in weights or not all(math.isfinite(one) and one >= 0 for one in values):
+        return None
+    total = sum(values)
+    if total == 0 or math.isclose(min(values), max(values)):
+        return None
+    return weights[main] / total

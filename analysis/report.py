@@ -29,7 +29,8 @@ _CAPTIONS = {
     ),
     "clean_robust": (
         "Small: search trials, last validation figures. Large: confirmed configurations, mean test "
-        "figures with 95 % Student-t intervals over seeds."
+        "figures with 95 % Student-t intervals over seeds, close up at the right once there are "
+        "any; the dashed frame shows which part that is."
     ),
 }
 

@@ -74,7 +74,9 @@ _FIELDS: dict[str, list[Any]] = {
         _field("model", pa.string(), "name of the architecture"),
         _field("dataset", pa.string(), "name of the data"),
         _field("loss_set", pa.string(), "names of the losses, main loss first, joined by +"),
-        _field("attack_train", pa.string(), "names of training views that set an eps or a norm"),
+        _field(
+            "attack_train", pa.string(), "names of the training views that are attacks, joined by +"
+        ),
         _field("clean_acc", pa.float64(), "test for confirm, else last validation", "fraction"),
         _field("robust_acc", pa.float64(), "lowest accuracy over the attacks", "fraction"),
         _field("corrupt_acc", pa.float64(), "mean accuracy over the corruptions", "fraction"),
@@ -93,8 +95,10 @@ _FIELDS: dict[str, list[Any]] = {
         _field("value_num", pa.float64(), "value of a float, an int or a bool"),
         _field("value_str", pa.string(), "value of a category; lists as JSON"),
         _field("kind", pa.string(), "float, int, bool or cat"),
-        _field("distribution_json", pa.string(), "the range it was drawn from, as JSON"),
-        _field("sampled", pa.bool_(), "whether the search drew it for this trial"),
+        _field("distribution_json", pa.string(), "the range that the search drew it from, as JSON"),
+        _field(
+            "sampled", pa.bool_(), "whether the search drew it, also for the trial that confirms it"
+        ),
     ],
     "reports": [
         _STUDY,
@@ -139,10 +143,10 @@ _FIELDS: dict[str, list[Any]] = {
         _STUDY,
         _TRIAL,
         _STEP,
-        _field("loss", pa.string(), "label of the loss"),
-        _field("raw_loss", pa.float64(), "mean loss of the epoch before weighing"),
-        _field("weight", pa.float64(), "mean weight of the epoch"),
-        _field("weighted_loss", pa.float64(), "mean weighted loss of the epoch"),
+        _field("loss", pa.string(), "label of the loss; a trial's main loss comes first"),
+        _field("raw_loss", pa.float64(), "mean loss of the epoch, before weight and coefficient"),
+        _field("weight", pa.float64(), "mean weight of the epoch, without the coefficient"),
+        _field("weighted_loss", pa.float64(), "mean of weight x coefficient x loss over the epoch"),
         _field("grad_norm", pa.float64(), "norm of the loss's gradient, where measured"),
         _field("grad_cos", pa.float64(), "cosine with the main loss's gradient, where measured"),
     ],

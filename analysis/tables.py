@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from .notes import make_notes
+from .notes import make_notes, weight_notes
 from .statistics import Interval, mean_interval, paired_difference
 
 Row = dict[str, Any]
@@ -26,7 +26,11 @@ CORRUPTIONS = "corruptions"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One column: a benchmark with the settings that its figures depend on."""
+    """One column: a benchmark with the settings that its figures depend on.
+
+    `configs` are the benchmarks of the study behind it: one, or all corruptions; empty where they
+    cannot be told.
+    """
 
     name: str
     family: str
@@ -36,6 +40,7 @@ class Benchmark:
     restarts: int | None
     n_examples: int
     unreliable: bool
+    configs: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def robustness_table(
     values = {label: _by_benchmark(members, figures, split) for label, members in chosen.items()}
     seconds = _seconds_per_epoch(source["reports"], chosen)
     params = _sampled(source["params"])
-    benchmarks = figures.benchmarks(split)
+    benchmarks = figures.benchmarks(split, resolved.get("benchmarks") or [])
     reference = next(iter(chosen))
     rows = []
     for label, members in chosen.items():
@@ -160,7 +165,10 @@ def robustness_table(
         benchmarks=benchmarks,
         rows=tuple(rows),
         caption=_caption(study, metric, split, rows),
-        notes=make_notes(study, resolved, trials, split, benchmarks, rows),
+        notes=(
+            *make_notes(study, resolved, trials, split, benchmarks, rows),
+            *weight_notes(trials, source["weights"].to_pylist(), _main_losses(source["trials"])),
+        ),
     )
 
 
@@ -183,21 +191,43 @@ class _Figures:
             values.setdefault(_column(row), []).append(row["value"])
         return {name: fmean(found) for name, found in values.items()}
 
-    def benchmarks(self, split: str) -> tuple[Benchmark, ...]:
-        """The columns in the study's order, which is the order of every trial's rows."""
+    def benchmarks(self, split: str, configs: list[Row]) -> tuple[Benchmark, ...]:
+        """The columns in the study's order, which is the order of every trial's rows.
+
+        `configs` are the study's benchmarks.
+        """
         found: dict[str, list[Row]] = {}
         for (_, of), rows in self._rows.items():
             for row in rows if of == split else []:
                 found.setdefault(_column(row), []).append(row)
         order = sorted(found, key=lambda name: min(row["position"] for row in found[name]))
-        return tuple(_benchmark(name, found[name]) for name in order)
+        told = _told(found, configs)
+        return tuple(_benchmark(name, found[name], told.get(name, ())) for name in order)
 
 
 def _column(row: Row) -> str:
     return CORRUPTIONS if row["family"] == "corruption" else str(row["name"])
 
 
-def _benchmark(name: str, rows: list[Row]) -> Benchmark:
+def _told(found: dict[str, list[Row]], configs: list[Row]) -> dict[str, tuple[Row, ...]]:
+    """Column -> the configs behind it; empty unless each config made rows of one name in its turn.
+
+    A ledger's rows name no config, but come in the order of the study's benchmarks.
+    """
+    rows = sorted((row for one in found.values() for row in one), key=lambda row: row["position"])
+    firsts = list({(row["name"], row["severity"]): row for row in reversed(rows)}.values())[::-1]
+    if len(firsts) != len(configs):
+        return {}
+    told: dict[str, tuple[Row, ...]] = {}
+    for row, config in zip(firsts, configs, strict=True):
+        for key in ("norm", "steps", "restarts", "severity"):
+            if key in config and row[key] is not None and config[key] != row[key]:
+                return {}
+        told[_column(row)] = (*told.get(_column(row), ()), config)
+    return told
+
+
+def _benchmark(name: str, rows: list[Row], configs: tuple[Row, ...]) -> Benchmark:
     first = rows[0]
     return Benchmark(
         name=name,
@@ -208,6 +238,7 @@ def _benchmark(name: str, rows: list[Row]) -> Benchmark:
         restarts=first["restarts"],
         n_examples=min(row["n_examples"] for row in rows),
         unreliable=any(row["unreliable"] for row in rows),
+        configs=configs,
     )
 
 
@@ -308,6 +339,16 @@ def _sampled(params: Any) -> dict[str, dict[str, float | str]]:
     for row in params.filter(params["sampled"]).to_pylist():
         value = row["value_str"] if row["value_num"] is None else row["value_num"]
         found.setdefault(row["trial_id"], {})[row["name"]] = value
+    return found
+
+
+def _main_losses(trials: Any) -> dict[str, str]:
+    """Trial -> label of its first loss."""
+    found = {}
+    for row in trials.select(["trial_id", "config_json"]).to_pylist():
+        losses = json.loads(row["config_json"]).get("losses") or {}
+        if losses:
+            found[row["trial_id"]] = next(iter(losses))
     return found
 
 

@@ -1,1 +1,1 @@
-"""Ranges of settings and named methods with their paper defaults; imports neither torch nor ours."""
+"""Ranges of settings and named methods with their paper defaults; no torch, nothing of ours."""

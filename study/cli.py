@@ -368,6 +368,7 @@ def _toy(text: str) -> tuple[str, ...]:
         "search.trials_per_arm=1",
         "confirm.seeds=1",
         "probe.limit=32",
+        "test.limit=32",
     )
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from trainables.core.errors import SettingError
 
-
 # Ray reads these when its modules load, so they are set before anything of ours imports it.
 os.environ |= {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our tables replace its loggers

@@ -357,6 +357,7 @@ def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str) -> str
             "probe_at": [*conductor.rungs, study.epochs] if search else [],
             "probe_limit": study.probe.limit,
             "test": not search,
+            "test_limit": study.test.limit,
             "metric": study.search.metric,
             "mode": study.search.mode,
             "eval_seed": study.seed,

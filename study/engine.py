@@ -157,13 +157,12 @@ def run(
     # before the next process is up, hand its own on, and the study would run one trial at a time.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(segment.slots)
     scratch = Path(tempfile.mkdtemp(prefix="tune-", dir=cluster.scratch(folder)))
-    trainable = tune.with_resources(Trial, {"cpu": resources.cpu, "gpu": resources.gpu})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             logging.getLogger("ray.tune").setLevel(logging.ERROR)
             tune.Tuner(
-                trainable,
+                Trial,
                 tune_config=tune.TuneConfig(
                     num_samples=-1,
                     search_alg=_Searcher(segment),

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -171,11 +171,9 @@ def _run(
                 progress.tick()
                 refresh.tick()
 
-            try:
+            # Before or after Ray catches signals itself; the ledger has all that was reported.
+            with suppress(KeyboardInterrupt):
                 engine.run(conductor, folder, cluster=found, data_root=data_root, tick=tick)
-            except KeyboardInterrupt:
-                # Before or after Ray catches signals itself: the ledger has all that was reported.
-                pass
     finally:
         cluster.disconnect()
 

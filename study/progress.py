@@ -21,7 +21,7 @@ ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 
 class Progress:
-    """Shows a conductor's trials while it is in a `with` block; `tick` is cheap and often called."""
+    """Shows a conductor's trials while in a `with` block; `tick` is cheap and often called."""
 
     def __init__(self, conductor: Conductor, console: Console | None = None) -> None:
         self.conductor = conductor

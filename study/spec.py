@@ -63,6 +63,12 @@ class Probe(_Section):
     limit: int = Field(256, ge=1)
 
 
+class Test(_Section):
+    """Benchmarks on at most `limit` test examples (0: all), evenly spaced, the same for all."""
+
+    limit: int = Field(0, ge=0)
+
+
 class Resources(_Section):
     """What one trial takes, and how many run at once (0: as many as fit)."""
 
@@ -89,6 +95,7 @@ class StudyFile(_Section):
     confirm: Confirm = Confirm()
     benchmarks: list[str | Tree] = ["Clean"]
     probe: Probe = Probe()
+    test: Test = Test()
     resources: Resources = Resources()
 
 
@@ -121,6 +128,7 @@ class Study:
     confirm: Confirm
     benchmarks: tuple[Tree, ...]
     probe: Probe
+    test: Test
     resources: Resources
 
     @property
@@ -147,6 +155,7 @@ class Study:
             "confirm": self.confirm.model_dump(),
             "benchmarks": list(self.benchmarks),
             "probe_limit": self.probe.limit,
+            "test_limit": self.test.limit,
             "resources": self.resources.model_dump(),
         }
 
@@ -171,6 +180,7 @@ class Study:
             confirm=Confirm(**plain["confirm"]),
             benchmarks=tuple(plain["benchmarks"]),
             probe=Probe(limit=plain["probe_limit"]),
+            test=Test(limit=plain["test_limit"]),
             resources=Resources(**plain["resources"]),
         )
 
@@ -257,6 +267,7 @@ def parse(plain: Any) -> Study:
         confirm=file.confirm,
         benchmarks=tuple(_benchmarks(file.benchmarks)),
         probe=file.probe,
+        test=file.test,
         resources=file.resources,
     )
     _metric(found)

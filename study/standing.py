@@ -9,10 +9,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from analysis import events
+from analysis.formats import console
 from analysis.history import TrialHistory, fold
 from study import spec
 from trainables.core import catalog
@@ -73,7 +73,7 @@ def show(found: dict[str, Any]) -> None:
         best = "–" if one["best"] is None else f"{one['best']:.4f}"
         counts = (str(one[key]) for key in ("trials", "ended", "epochs"))
         table.add_row(one["arm"], one["weighter"], *counts, best)
-    Console().print(table)
+    console().print(table)
 
 
 def show_rows(rows: list[dict[str, Any]]) -> None:
@@ -94,7 +94,7 @@ def show_rows(rows: list[dict[str, Any]]) -> None:
         seconds = f"{row['duration_s']:.2f}"
         names = (row["split"], row["name"], row["metric"])
         table.add_row(*names, value, span, str(row["n_examples"]), seconds)
-    Console().print(table)
+    console().print(table)
 
 
 def show_answer(folder: Path) -> None:
@@ -102,7 +102,7 @@ def show_answer(folder: Path) -> None:
     from analysis.formats import to_rich
     from analysis.tables import robustness_table
 
-    Console().print(to_rich(robustness_table(folder)))
+    console().print(to_rich(robustness_table(folder)))
 
 
 def answer(folder: Path) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def doctor(data_root: str) -> dict[str, str]:
         "cpus": str(cpus),
         "gpus": ", ".join(torch.cuda.get_device_name(i) for i in range(gpus)) or "none",
         "ray address": os.environ.get("RAY_ADDRESS", "") or "none (a local cluster is started)",
-        "data root": f"{root} ({', '.join(sets) if sets else 'nothing there; Digits needs nothing'})",
+        "data root": f"{root} ({', '.join(sets) or 'nothing there; Digits needs nothing'})",
         "free space": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB here",
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ray import tune
+from ray import _raylet, tune
 
 from .core.training import Training
 
@@ -20,13 +20,22 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     `config["plan"]` is JSON text with: number, name, folder (of the study), recipe, data_root,
     cpus, gpus, reported (epochs that the ledger already has), benchmarks, probe_at (epochs after
     which the benchmarks run on at most `probe_limit` validation examples), test (whether they run
-    on the test part at the end), metric and mode (which checkpoint is the best one), eval_seed.
+    on the test part at the end, on at most `test_limit` examples, 0 for all), metric and mode
+    (which checkpoint is the best one), eval_seed.
 
     A checkpoint is written to `folder/trials/<number>` after every epoch, with all reports so far.
     Whoever starts the trial again, with a new driver or after a lost process, gets the reports that
     the ledger lacks and then new ones. Errors of the training are reported as a result, so that Ray
     retries only what was lost through no fault of the trial.
     """
+
+    training: Training | None
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """The CPUs and GPUs, or parts of them, that the plan asks for."""
+        plan = json.loads(config["plan"])
+        return tune.PlacementGroupFactory([{"CPU": plan["cpus"], "GPU": plan["gpus"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the planned trial, from its checkpoint where there is one."""
@@ -44,13 +53,13 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return True
 
     def __repr__(self) -> str:
-        """How the dashboard and the logs call this process: the trial that it began with."""
-        return str(getattr(self, "plan", {}).get("name", "Trial"))
+        """How the dashboard's list of actors calls this process; Ray asks once, at its start."""
+        return f"began with {getattr(self, 'plan', {}).get('name', 'no trial')}"
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.plan: dict[str, Any] = json.loads(config["plan"])
         self.failure: dict[str, Any] | None = None
-        self.training: Training | None = None
+        self.training = None
         self.sent = int(self.plan["reported"])
         torch.set_num_threads(max(1, int(self.plan["cpus"])))
         self.folder = Path(self.plan["folder"]) / "trials" / f"{self.plan['number']:04d}"
@@ -67,6 +76,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """The next report that the ledger lacks, trained for if need be."""
+        # The process's title, which the dashboard's Cluster page and `ps` show, follows the trial.
+        _raylet.setproctitle(f"ray::Trial {self.plan['name']}")  # type: ignore[attr-defined]
         if self.failure is None:
             try:
                 return self._next()
@@ -81,9 +92,10 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         # More than once only where the checkpoint is older than the ledger: the same epochs again.
         while self.sent >= training.done:
             self._train(training)
-        report = training.reports[self.sent]
+        report: dict[str, Any] = training.reports[self.sent]
         self.sent += 1
-        return report["metrics"] | {"epoch": report["epoch"], "report": json.dumps(report)}
+        flat: dict[str, Any] = report["metrics"]
+        return flat | {"epoch": report["epoch"], "report": json.dumps(report)}
 
     def _train(self, training: Training) -> None:
         found = training.epoch()
@@ -95,7 +107,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
                 limit = self.plan["probe_limit"]
                 evaluations += training.evaluate(part="validation", limit=limit, **wanted)
             if last and self.plan["test"]:
-                evaluations += training.evaluate(part="test", **wanted)
+                limit = self.plan["test_limit"]
+                evaluations += training.evaluate(part="test", limit=limit, **wanted)
         probes = {
             f"{row['split']}/{row['name']}/{row['metric']}": row["value"]
             for row in evaluations

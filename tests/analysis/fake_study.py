@@ -146,9 +146,14 @@ class Ledger:
         decision: str = "continue",
         rung: int | None = None,
         train_s: float = 2.0,
+        weights: dict[str, float] | None = None,
     ) -> None:
         loss = 2.3 * (1 - accuracy)
-        weights = dict.fromkeys(("grad_norm", "grad_cos")) | {"raw_loss": loss}
+        terms = {
+            label: {"raw_loss": loss, "weight": weight, "weighted_loss": weight * loss}
+            | dict.fromkeys(("grad_norm", "grad_cos"))
+            for label, weight in (weights or {"main": 1.0}).items()
+        }
         self.event(
             "report",
             trial=trial,
@@ -158,7 +163,7 @@ class Ledger:
                 "validation/accuracy": accuracy,
                 "validation/loss": loss,
             },
-            weights={"main": weights | {"weight": 1.0, "weighted_loss": loss}},
+            weights=terms,
             evaluations=evaluations or [],
             rung=rung,
             decision=decision,

@@ -159,6 +159,32 @@ def test_params_hold_every_leaf_and_know_what_was_sampled(tmp_path: Path) -> Non
     assert list(rows) == sorted(rows)
 
 
+def test_confirm_trials_name_the_range_that_their_values_were_drawn_from(tmp_path: Path) -> None:
+    tiny(tmp_path / "s")
+    rows = tables(tmp_path / "s")["params"].to_pylist()
+    mine = [one for one in rows if one["name"] == "losses/aux/coefficient"]
+    assert [one["trial_id"][-4:] for one in mine] == ["0002", "0003", "0006", "0007"]
+    assert all(json.loads(one["distribution_json"])["high"] == 10 for one in mine)
+
+
+def test_an_attack_in_training_is_a_view_with_a_threat_model(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    pgd, fgsm = ({"name": one, "norm": "l2", "eps": 0.5} for one in ("PGD", "FGSM"))
+    views = {"a": pgd, "noisy": {"name": "GaussianNoise", "sigma": 0.1, "eps": 1e-8}, "b": fgsm}
+    losses = {"main": {"name": "CrossEntropy"}}
+    planned = {"phase": "search", "arm": "plain", "weighter": "Fixed", "seed": 0, "group": "g"}
+    ledger.event("planned", trial=0, recipe={"views": views, "losses": losses}, **planned)
+    assert by_trial(tmp_path / "s")[0]["attack_train"] == "PGD+FGSM"
+
+
+def test_weights_are_in_the_order_of_the_recipe(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE, KL])
+    trial = ledger.plan(KL)
+    ledger.report(trial, 1, 0.9, weights={"zeta": 0.5, "aux": 0.3, "main": 0.2})
+    rows = tables(tmp_path / "s")["weights"].to_pylist()
+    assert [one["loss"] for one in rows] == ["main", "aux", "zeta"]
+
+
 def test_evaluations_carry_a_wilson_interval(tmp_path: Path) -> None:
     tiny(tmp_path / "s")
     rows = tables(tmp_path / "s")["evaluations"].to_pylist()
@@ -194,11 +220,13 @@ def test_three_readers_need_no_options(tmp_path: Path, table: str) -> None:
     for name in ("first", "second"):
         export(tmp_path / "studies" / name)
     pattern = str(tmp_path / "studies" / "*" / "tables" / f"{table}.parquet")
-    single = [
-        pd.read_parquet(path) for path in sorted(tmp_path.glob(f"studies/*/tables/{table}.parquet"))
-    ]
+    paths = sorted(tmp_path.glob(f"studies/*/tables/{table}.parquet"))
+    single = [pd.read_parquet(path) for path in paths]
     expected = sum(len(one) for one in single)
     assert expected > 0
+    both = pd.read_parquet([str(path) for path in paths])
+    assert len(both) == expected
+    assert set(both["study_id"]) == {one for frame in single for one in frame["study_id"]}
     assert pl.read_parquet(pattern).height == expected
     assert pl.scan_parquet(pattern).collect().height == expected
     with duckdb.connect() as database:

@@ -8,7 +8,7 @@ import pytest
 from analysis.export import tables
 from analysis.plots import NothingToPlotError, clean_robust, learning_curves, save, write_figures
 
-from .fake_study import BASELINE, CLEAN, NOISE, Ledger, realistic, row, tiny
+from .fake_study import BASELINE, CLEAN, KL, NOISE, Ledger, realistic, row, three, tiny
 
 
 def texts(figure: object) -> set[str]:
@@ -28,7 +28,7 @@ def test_figures_are_files_with_text_as_text(tmp_path: Path) -> None:
         root = ElementTree.parse(path).getroot()
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         words = {one.text for one in root.iter("{http://www.w3.org/2000/svg}text")}
-        assert words & {"gaussian-kl × CoV", "gaussian-kl"}
+        assert words & {"gaussian-kl × CoV", "2  gaussian-kl × CoV"}
         assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert len(list((tmp_path / "figures").iterdir())) == 4
 
@@ -66,14 +66,73 @@ def test_curves_hold_every_trial_where_it_ended(tmp_path: Path) -> None:
 
 def test_confirmed_arms_stand_at_their_test_means(tmp_path: Path) -> None:
     tiny(tmp_path / "s")
-    axes = clean_robust(tables(tmp_path / "s")).axes[0]
-    large = [line for line in axes.lines if line.get_markersize() == 7.5]
+    every, near = clean_robust(tables(tmp_path / "s")).axes
+    large = [line for line in near.lines if line.get_markersize() == 9]
     at = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in large]
     assert at == [pytest.approx((91, 15)), pytest.approx((91, 40))]
-    small = [line for line in axes.lines if line.get_markersize() == 4]
+    small = [line for line in every.lines if line.get_markersize() == 4]
     assert [float(line.get_xdata()[0]) for line in small] == pytest.approx([80, 85, 88, 86])
     assert large[0].get_color() != large[1].get_color()
     assert large[0].get_marker() != large[1].get_marker()
+
+
+def test_right_panel_holds_the_confirmed_arms_with_their_bars(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE, KL])
+    for score, state in ((0.10, "PRUNED"), (0.20, "COMPLETE"), (0.90, "COMPLETE")):
+        trial = ledger.plan(BASELINE)
+        ledger.start(trial)
+        ledger.report(trial, 1, score, three(score, score, score / 2))
+        ledger.end(trial, state, "budget")
+    for pair, clean, robust in ((BASELINE, 0.90, 0.40), (KL, 0.92, 0.50)):
+        for seed, change in ((100, -0.001), (101, 0.001)):
+            trial = ledger.plan(pair, "confirm", seed, pair[0])
+            ledger.start(trial)
+            rows = three(clean + change, 0.8, robust + 2 * change, split="test")
+            ledger.report(trial, 1, 0.9, rows)
+            ledger.end(trial)
+    every, near = clean_robust(tables(tmp_path / "s")).axes
+    # Half widths over two seeds: 12.7062 · s / √2 with s = |a - b| / √2.
+    wide, high = 12.7062 * 0.1, 12.7062 * 0.2
+    # A tenth of 4.54 points is less than the half point that is always left free.
+    assert near.get_xlim() == pytest.approx((90 - wide - 0.5, 92 + wide + 0.5), abs=1e-3)
+    room = 0.1 * (10 + 2 * high)
+    assert near.get_ylim() == pytest.approx((40 - high - room, 50 + high + room), abs=1e-3)
+    assert every.get_xlim()[0] < 10
+    # Of the search trials only the one of full budget inside.
+    small = [float(line.get_xdata()[0]) for line in near.lines if line.get_markersize() == 4]
+    assert small == pytest.approx([90])
+    assert [one.get_text() for one in near.texts] == ["1", "2"]
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_numbers_hide_no_marker_and_no_number(tmp_path: Path, count: int) -> None:
+    pairs = [BASELINE, *((f"arm-{place}", "CoV") for place in range(count - 1))]
+    ledger = Ledger(tmp_path / "s", pairs)
+    for place, pair in enumerate(pairs):
+        for seed in range(3):
+            trial = ledger.plan(pair, "confirm", seed, pair[0])
+            ledger.start(trial)
+            # Some close by, none in one place.
+            clean = 0.9 + 0.002 * (place % 4) + 0.0005 * seed
+            rows = three(clean, 0.8, 0.4 + 0.01 * (place // 4) + 0.003 * seed, split="test")
+            ledger.report(trial, 1, 0.9, rows)
+            ledger.end(trial)
+    figure = clean_robust(tables(tmp_path / "s"))
+    near = figure.axes[1]
+    figure.draw_without_rendering()  # type: ignore[attr-defined]
+    numbers = [one.get_window_extent() for one in near.texts]
+    assert len(numbers) == count
+    large = [line for line in near.lines if line.get_markersize() == 9]
+    at = [near.transData.transform((line.get_xdata()[0], line.get_ydata()[0])) for line in large]
+    for place, box in enumerate(numbers):
+        assert near.get_window_extent().containsx(box.x0)
+        assert near.get_window_extent().containsx(box.x1)
+        assert not any(box.contains(x, y) for x, y in at)
+        assert not any(box.overlaps(other) for other in numbers[place + 1 :])
+    legend = [one.get_text() for one in figure.legends[0].get_texts()]
+    assert [one for one in legend if one[:1].isdigit()] == [
+        f"{place}  {arm} × {weighter}" for place, (arm, weighter) in enumerate(pairs, start=1)
+    ]
 
 
 def test_same_figure_gives_the_same_svg(tmp_path: Path) -> None:
@@ -135,8 +194,9 @@ def test_legend_explains_only_what_occurs(tmp_path: Path) -> None:
     tiny(tmp_path / "s", finished=False)
     figure = clean_robust(tables(tmp_path / "s"))
     shown = {one.get_text() for one in figure.legends[0].get_texts()}
-    assert {"full search trial, validation", "stopped search trial, validation"} <= shown
-    assert "confirmed, test, 95 %" not in shown
+    assert {"full budget", "stopped or not ended", "gaussian-kl × CoV"} <= shown
+    assert "Large: confirmed, test" not in shown
+    assert len(figure.axes) == 1
     curves = learning_curves(tables(tmp_path / "s"))
     assert [one.get_text() for one in curves.legends[0].get_texts()] == [
         "full budget",

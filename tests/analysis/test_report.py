@@ -65,13 +65,13 @@ def test_report_of_a_finished_study(tmp_path: Path) -> None:
     heads = [page.texts[place].strip() for place in range(len(page.texts))]
     order = [
         "Does Gaussian consistency help a small convnet on digits?",
-        "Robustness",
+        "Answer",
         "Paired differences",
-        "Notes and warnings",
         "Figures",
-        "Chosen configurations",
         "What was run",
+        "Chosen configurations",
         "Failed trials",
+        "Notes",
         "Reproduce",
     ]
     assert [heads.index(one) for one in order] == sorted(heads.index(one) for one in order)
@@ -96,6 +96,14 @@ def test_ids_are_unique_and_references_resolve(tmp_path: Path) -> None:
     ids = Page(html).ids
     assert len(ids) == len(set(ids)) > 0
     assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', html)) <= set(ids)
+
+
+def test_wide_things_scroll_in_their_own_box(tmp_path: Path) -> None:
+    realistic(tmp_path / "s", per_arm=3, seeds=2)
+    html = write_report(tmp_path / "s").read_text(encoding="utf-8")
+    wide = re.findall(r"(<div class=\"scroll\"[^>]*>\s*)?<(?:table|svg)\b", html)
+    assert len(wide) == 3 + 2
+    assert all(wide)
 
 
 def test_everything_of_the_user_is_escaped(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from analysis.__main__ import app
 from analysis.formats import (
+    console,
     difference_cells,
     latex_text,
     number,
@@ -20,6 +21,7 @@ from analysis.formats import (
     to_markdown,
     to_rich,
 )
+from analysis.notes import weight_notes
 from analysis.tables import robustness_table
 
 from .fake_study import BASELINE, CLEAN, KL, Ledger, realistic, row, three, tiny
@@ -42,9 +44,10 @@ seed, ± half width of the 95 % Student-t interval of the differences.
 | --- | --- | ---: | ---: | ---: | ---: |
 | gaussian-kl | CoV | 2 | +0.00 ± 12.71 | +5.00 ± 12.71 | +25.00 ± 63.53 |
 
-- clean: clean, 100 examples.
-- gaussian_0.1: noise, 100 examples.
-- pgd_linf_8/255_20: adversarial, linf, eps 8/255, 20 steps, 1 restart, 100 examples.
+- clean: 100 examples.
+- gaussian_0.1: noise, GaussianNoise, 100 examples.
+- pgd_linf_8/255_20: adversarial, PGD with norm linf, eps 8/255 (in units of the input), steps 20, \
+restarts 1, 100 examples.
 - Selection: highest validation/accuracy among each arm's search trials; test figures chose nothing.
 - Intervals are over seeds (100, 101), not over examples or data splits.
 - Fewer than 3 seeds: plain × Fixed, gaussian-kl × CoV. Intervals over so few seeds are very wide \
@@ -258,6 +261,122 @@ def test_terminal_shows_labels_as_they_are(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
     console.print(to_rich(robustness_table(tmp_path / "s")))
     assert "[red]x[/red] (ref.)" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [30, 44, 60, 80, 100])
+def test_terminal_of_any_width_cuts_nothing(tmp_path: Path, width: int) -> None:
+    long = "z" * 33
+    ledger = Ledger(tmp_path / "s", [BASELINE, (long, "CoV")])
+    for pair in (BASELINE, (long, "CoV")):
+        for seed in (100, 101):
+            trial = ledger.plan(pair, "confirm", seed, f"of {pair[0]}")
+            ledger.start(trial)
+            clean = 0.9 + 0.01 * (seed - 100)
+            ledger.report(trial, 1, 0.9, three(clean, 0.8, 0.1, split="test"))
+            ledger.end(trial)
+    table = robustness_table(tmp_path / "s")
+
+    def shown(width: int) -> str:
+        console = Console(file=io.StringIO(), width=width)
+        console.print(to_rich(table))
+        return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+    text, whole = shown(width), shown(400)
+    assert max(map(len, text.splitlines())) <= width
+    # No label has a digit, so each figure and each benchmark's name is there as often as in the
+    # table that nothing had to be folded for; labels come again in every part of the table.
+    for letter in "0123456789±%_":
+        assert text.count(letter) == whole.count(letter), letter
+    assert whole.count(long) >= 2
+    assert text.count("z") >= whole.count("z")
+    assert text.count("z") % len(long) == 0
+    # 30 columns cannot hold such a number beside two labels; from 44 on none is folded.
+    assert ("90.50 ± 6.35" in text) == (width > 30)
+
+
+def test_console_of_a_pipe_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert (console().is_terminal, console().width) == (False, 160)
+
+
+def test_notes_list_the_settings_of_each_benchmark(tmp_path: Path) -> None:
+    benchmarks = [
+        {"name": "Clean"},
+        {"name": "GaussianNoise", "sigma": 0.1, "clip": True},
+        {"name": "PGD", "norm": "linf", "eps": 0.0314, "steps": 20, "step_size": "auto"},
+        {"name": "Fog", "severity": 1},
+        {"name": "Fog", "severity": 5},
+    ]
+    ledger = Ledger(tmp_path / "s", [BASELINE], benchmarks=benchmarks)
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    fog = [row("fog", 0.5, severity=level, family="corruption") for level in (1, 5)]
+    ledger.report(trial, 1, 0.9, [*three(0.9, 0.8, 0.1), *fog])
+    notes = robustness_table(tmp_path / "s").notes
+    assert notes[1:5] == (
+        "clean: 200 examples.",
+        "gaussian_0.1: noise, GaussianNoise with sigma 0.1 (standard deviation, in units of the "
+        "input), clip true, 200 examples.",
+        "pgd_linf_8/255_20: adversarial, PGD with norm linf, eps 8/255 (in units of the input), "
+        "steps 20, restarts 1, step_size auto, 200 examples.",
+        "corruptions: corruption, mean over 2 benchmarks, Fog with severity 1, Fog with severity "
+        "5, 200 examples.",
+    )
+
+
+@pytest.mark.parametrize(
+    "benchmarks",
+    [[], [{"name": "Clean"}], [{"name": "Clean"}, {"name": "A"}, {"name": "PGD", "steps": 7}]],
+)
+def test_notes_name_no_settings_that_may_be_those_of_another(
+    tmp_path: Path, benchmarks: list[dict[str, object]]
+) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE], benchmarks=benchmarks)
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    ledger.report(trial, 1, 0.9, three(0.9, 0.8, 0.1))
+    notes = robustness_table(tmp_path / "s").notes
+    assert notes[2] == "gaussian_0.1: noise, 200 examples."
+    assert "norm linf, eps 8/255 (in units of the input), steps 20, restarts 1" in notes[3]
+
+
+def weigh(trial: str, step: int, **weights: float | None) -> list[dict[str, object]]:
+    return [
+        {"trial_id": trial, "step": step, "loss": loss, "weight": weight}
+        for loss, weight in weights.items()
+    ]
+
+
+def test_a_main_loss_without_weight_is_said() -> None:
+    whole = {"arm": "kl", "weighter": "CoV", "phase": "confirm", "state": "COMPLETE"}
+    trials = [{**whole, "trial_id": str(one), "number": one} for one in range(7)]
+    trials[6]["state"] = "PRUNED"
+    weights = [
+        *weigh("0", 1, main=0.9, kl=0.1),
+        *weigh("0", 2, main=0.01, kl=0.99),  # 1 % in the last epoch
+        *weigh("1", 1, main=0.01, kl=0.99),
+        *weigh("1", 2, main=0.9, kl=0.1),  # little in the first epoch only
+        *weigh("2", 2, main=0.1, kl=0.9),  # exactly 10 %
+        *weigh("3", 2, **dict.fromkeys(("main", *"abcdefghijk"), 1.0)),  # 1/12, but not adapted
+        *weigh("4", 2, main=math.nan, kl=1.0),
+        *weigh("5", 2, main=0.1, kl=4.9),  # 2 % of a sum of 5
+        *weigh("6", 2, main=0.0, kl=1.0),  # stopped: not its last epoch
+    ]
+    assert weight_notes(trials, weights, {str(one): "main" for one in range(7)}) == [
+        "kl × CoV (confirm): in the last epoch the main loss had less than 10 % of the sum of "
+        "weights (coefficients aside) in 2 of 6 trials of full budget (trial 0: 1.0 %, 5: 2.0 %)."
+    ]
+
+
+def test_weight_notes_know_the_main_loss_from_the_recipe(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE, KL])
+    trial = ledger.plan(KL)
+    ledger.start(trial)
+    ledger.report(trial, 1, 0.9, three(0.9, 0.8, 0.1), weights={"aux": 0.98, "main": 0.02})
+    ledger.end(trial)
+    notes = robustness_table(tmp_path / "s").notes
+    assert notes[-1].startswith("gaussian-kl × CoV (search): in the last epoch the main loss")
+    assert notes[-1].endswith("(trial 0: 2.0 %).")
 
 
 def test_command_writes_every_format(tmp_path: Path) -> None:

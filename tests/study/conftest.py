@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import study.cluster  # noqa: F401 - before Ray, which reads the environment when it loads
+
 if TYPE_CHECKING:
     from study.cluster import Cluster
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+import study.cluster  # noqa: F401 - before Ray, which reads the environment when it loads
 from analysis.export import tables
 from study.conductor import Conductor, plan
 from study.ledger import Ledger
@@ -62,7 +63,7 @@ def tiny(**changes: Any) -> Study:
     file = copy.deepcopy(TINY)
     for key, value in changes.items():
         merge = key != "arms" and isinstance(value, dict)
-        file[key] = file[key] | value if merge else value
+        file[key] = file.get(key, {}) | value if merge else value
     return parse(file)
 
 

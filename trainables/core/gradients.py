@@ -109,20 +109,27 @@ class Gradients:
                 if loss.requires_grad
             ]
             # One pass from all losses at once; their sum is never made.
-            torch.autograd.backward(
-                [loss for loss, _ in reached], [front for _, front in reached]
-            )
+            torch.autograd.backward([loss for loss, _ in reached], [front for _, front in reached])
         if self.measured:
             for parameter, *own in zip(self.private, *self._own, strict=True):
                 rows = [row for row in own if row is not None]
                 parameter.grad = torch.stack(rows).sum(0) if rows else None
 
-    @torch.no_grad()
+    @cached_property
+    def norms(self) -> Tensor:
+        """The gradients' norms over the scope, [k]."""
+        return self.gramian.diagonal().sqrt()
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """Their cosines to the main loss's gradient, [k]; 0 where either gradient is 0."""
+        # Roots first: the product of two squares leaves float32's range with gradients of 1e-10.
+        lengths = self.norms * self.norms[0]
+        return torch.where(lengths > 0, self.gramian[0] / lengths, 0.0)
+
     def report(self) -> tuple[Tensor, Tensor]:
         """Gradient norms [k] and cosines to the main loss's gradient [k]; needs the Gramian."""
-        norms = self.gramian.diagonal().clamp_min(0).sqrt()
-        lengths = norms * norms[0]
-        return norms, torch.where(lengths > 0, self.gramian[0] / lengths, 0.0)
+        return self.norms, self.cosines
 
 
 def _products(rows: Sequence[Row], zero: Tensor) -> Tensor:

@@ -108,6 +108,7 @@ class Training:
         self.optimizer = catalog.build("optimizers", self.settings["optimizer"])(self.parameters)
         self.lr: float = self.optimizer.param_groups[0]["lr"]
         self.factor = schedule(self.settings["schedule"])
+        self.clean = evaluation.benchmark("Clean", self.box)
         self.reports: list[dict[str, Any]] = []
 
     @property
@@ -137,8 +138,11 @@ class Training:
         )
 
     def _step(self, index: Tensor, draws: Stream) -> Tensor:
-        batch = Batch(self.parts.train.x[index], self.parts.train.y[index])
-        self.optimizer.zero_grad()
+        train = self.parts.train
+        batch = Batch(train.x.index_select(0, index), train.y.index_select(0, index))
+        # zero_grad's profiler hooks take longer than this on a small network.
+        for parameter in self.parameters:
+            parameter.grad = None
         step = self.objective.backward(self.model, batch, draws)
         if self.settings["clip_norm"] > 0:
             nn.utils.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
@@ -235,7 +239,14 @@ class Training:
             group["lr"] = self.lr * factor
 
     def _metrics(self, means: list[list[float]]) -> dict[str, float]:
-        (row, loss) = self.evaluate(["Clean"], part="validation")
+        (row, loss) = evaluation.evaluate(
+            self.model,
+            [self.clean],
+            self.parts.validation,
+            self.objective.task,
+            split="validation",
+            seed=0,
+        )
         return {
             "train/loss": means[0][0],
             "train/weighted_loss": sum(means[2]),
@@ -257,11 +268,15 @@ class Training:
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """torch's global generators seeded within the block and afterwards as they were.
 
-    Initialisation and dropout draw from the global generators and accept no other.
+    Initialisation and dropout draw from the global generators and accept no other. Only those of
+    the CPU and of `device` are touched; torch.manual_seed would change those of all devices.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 

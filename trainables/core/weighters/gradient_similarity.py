@@ -32,19 +32,17 @@ class GradientSimilarity(nn.Module):
     @torch.no_grad()
     def forward(self, losses: Tensor, gradients: Gradients) -> Tensor:
         """Weights [k] from the Gramian [k, k]."""
-        gramian = gradients.gramian
         main = losses.new_ones(1)
+        if self.form == "weighted":
+            return torch.cat([main, _finite(gradients.cosines[1:]).clamp(min=0)])
+        gramian = gradients.gramian
         products = gramian[0, 1:]
         if self.form == "projection":
             against = _finite(products.clamp(max=0) / gramian[0, 0])
             return torch.cat([main - against.sum(), torch.ones_like(products)])
-        # Roots first: the product of two squares leaves float32's range with gradients of 1e-10.
-        lengths = gramian[0, 0].sqrt() * gramian.diagonal()[1:].sqrt()
-        cosines = _finite(products / lengths)
-        if self.form == "weighted":
-            return torch.cat([main, cosines.clamp(min=0)])
+        lengths = gradients.norms[0] * gradients.norms[1:]
         gate = (products >= 0) & (lengths > 0)
-        return torch.cat([main, gate.to(cosines.dtype)])
+        return torch.cat([main, gate.to(main.dtype)])
 
 
 def _finite(quotients: Tensor) -> Tensor:
