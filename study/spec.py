@@ -180,7 +180,7 @@ class Study:
             confirm=Confirm(**plain["confirm"]),
             benchmarks=tuple(plain["benchmarks"]),
             probe=Probe(limit=plain["probe_limit"]),
-            test=Test(limit=plain["test_limit"]),
+            test=Test(limit=plain.get("test_limit", 0)),
             resources=Resources(**plain["resources"]),
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import study.cluster  # noqa: F401 - before Ray, which reads the environment when it loads
+from analysis.events import read
 from analysis.export import tables
 from study.conductor import Conductor, plan
 from study.ledger import Ledger
@@ -149,6 +150,46 @@ def comparable(folder: Path) -> dict[str, list[Tree]]:
             for row in rows
         ]
     return found
+
+
+def search(folder: Path) -> dict[tuple[str, str, int], Tree]:
+    """The parameters of the search by arm, weighter and place within them."""
+    return {
+        (one["arm"], one["weighter"], one["place"]): one["params"]
+        for one in read(folder)
+        if one["event"] == "planned" and one["phase"] == "search"
+    }
+
+
+def curves(folder: Path) -> dict[tuple[str, str, str, int], dict[int, Tree]]:
+    """What each configuration and seed reported by epoch, without the time that it took."""
+    keys: dict[int, Any] = {}
+    found: dict[Any, dict[int, Tree]] = {}
+    for one in read(folder):
+        if one["event"] == "planned":
+            keys[one["trial"]] = (one["arm"], one["weighter"], one["group"], one["seed"])
+            found[keys[one["trial"]]] = {}
+        elif one["event"] == "report":
+            own = found[keys[one["trial"]]]
+            assert one["epoch"] == len(own) + 1, "lost, twice or out of order"
+            rows = [row | {"duration_s": 0.0} for row in one["evaluations"]]
+            own[one["epoch"]] = {
+                "metrics": one["metrics"],
+                "weights": one["weights"],
+                "evaluations": rows,
+            }
+    return found
+
+
+def assert_equal_as_far_as_both_went(one: Path, other: Path) -> None:
+    """Which trials are stopped depends on who arrives first; what a trial reports does not."""
+    mine, others = curves(one), curves(other)
+    common = set(mine) & set(others)
+    # All of the search; the winners may differ.
+    assert len(common) >= len(search(one))
+    for key in common:
+        for epoch in set(mine[key]) & set(others[key]):
+            assert mine[key][epoch] == others[key][epoch], (key, epoch)
 
 
 def checkpoints(folder: Path) -> dict[str, Tree]:

@@ -14,7 +14,15 @@ from analysis.events import read
 from analysis.export import export, tables
 from study.spec import Study
 
-from .in_process import Runner, Tree, begin, opened, tiny
+from .in_process import (
+    Runner,
+    assert_equal_as_far_as_both_went,
+    begin,
+    curves,
+    opened,
+    search,
+    tiny,
+)
 
 if TYPE_CHECKING:
     from study.cluster import Cluster
@@ -28,46 +36,6 @@ def run(folder: Path, cluster: Cluster, tick: Any = lambda _: None) -> bool:
     with opened(folder) as conductor:
         conductor.ledger.append("segment", segment=0, command="run")
         return engine.run(conductor, folder, cluster=cluster, tick=lambda: tick(conductor))
-
-
-def search(folder: Path) -> dict[tuple[str, str, int], Tree]:
-    """The parameters of the search by arm, weighter and place within them."""
-    return {
-        (one["arm"], one["weighter"], one["place"]): one["params"]
-        for one in read(folder)
-        if one["event"] == "planned" and one["phase"] == "search"
-    }
-
-
-def curves(folder: Path) -> dict[tuple[str, str, str, int], dict[int, Tree]]:
-    """What each configuration and seed reported by epoch, without the time that it took."""
-    keys: dict[int, Any] = {}
-    found: dict[Any, dict[int, Tree]] = {}
-    for one in read(folder):
-        if one["event"] == "planned":
-            keys[one["trial"]] = (one["arm"], one["weighter"], one["group"], one["seed"])
-            found[keys[one["trial"]]] = {}
-        elif one["event"] == "report":
-            own = found[keys[one["trial"]]]
-            assert one["epoch"] == len(own) + 1, "lost, twice or out of order"
-            rows = [row | {"duration_s": 0.0} for row in one["evaluations"]]
-            own[one["epoch"]] = {
-                "metrics": one["metrics"],
-                "weights": one["weights"],
-                "evaluations": rows,
-            }
-    return found
-
-
-def assert_equal_as_far_as_both_went(one: Path, other: Path) -> None:
-    """Which trials are stopped depends on who arrives first; what a trial reports does not."""
-    mine, others = curves(one), curves(other)
-    common = set(mine) & set(others)
-    # All of the search; the winners may differ.
-    assert len(common) >= len(search(one))
-    for key in common:
-        for epoch in set(mine[key]) & set(others[key]):
-            assert mine[key][epoch] == others[key][epoch], (key, epoch)
 
 
 def trial_processes() -> list[int]:
@@ -135,7 +103,7 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
     study = tiny(
         data={"limit": 600},
         arms={"baseline": {}},
-        training={"epochs": 12},
+        training={"epochs": 30},
         search={"trials_per_arm": 2},
         schedule={"name": "none"},
         confirm={"seeds": 0},
@@ -143,7 +111,7 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
     killed: list[int] = []
 
     def kill(conductor: Any) -> None:
-        if not killed and all(one.epoch >= 3 for one in conductor.trials) and conductor.running:
+        if not killed and any(one.epoch >= 3 for one in conductor.running):
             for pid in trial_processes():
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
@@ -155,17 +123,10 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
     retried = [one for one in events if one["event"] == "retried"]
     assert retried
     assert all(one["reason"] for one in retried)
-    # Nothing was trained twice: a trial goes on behind what its checkpoint has.
-    last: dict[int, int] = {}
-    for one in events:
-        if one["event"] == "report":
-            last[one["trial"]] = one["epoch"]
-        elif one["event"] == "retried":
-            assert last[one["trial"]] >= 3
     assert {one["state"] for one in events if one["event"] == "ended"} == {"COMPLETE"}
     alone = reference(study)
     assert curves(study_folder) == curves(alone)
-    assert tables(study_folder)["trials"]["retries"].to_pylist().count(0) < 2
+    assert sum(tables(study_folder)["trials"]["retries"].to_pylist()) == len(retried)
 
 
 def test_an_error_of_a_trial_is_recorded_not_retried_and_stops_no_other(
