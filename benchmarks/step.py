@@ -160,6 +160,17 @@ def attacked(steps: int) -> dict[str, Any]:
     return {"views": {"adv": pgd}, "losses": {"main": {"view": "adv"}}}
 
 
+def methods(attack_steps: int) -> dict[str, tuple[dict[str, Any], ByHand]]:
+    """Each method as a recipe of ours and by hand."""
+    similarity = CONSISTENCY | {"weighter": "GradientSimilarity"}
+    return {
+        "cross-entropy": ({}, plain),
+        "gaussian-kl": (CONSISTENCY, gaussian_kl),
+        f"PGD-{attack_steps} adversarial": (attacked(attack_steps), adversarial(attack_steps)),
+        "gradient-similarity": (similarity, gradient_similarity),
+    }
+
+
 @dataclass(frozen=True)
 class Case:
     """A network and the inputs that it is measured on."""
@@ -305,23 +316,12 @@ def figures(case: Case, *, steps: int, rounds: int, device: str, only: str = "")
     def made(recipe: dict[str, Any], count: int) -> Training:
         return training(case, recipe, count, rounds + 1, device)
 
-    climb = case.attack_steps
-    # An attack of n steps costs n more passes; fewer steps keep the round short.
-    few = max(1, steps // (climb + 1))
-    methods: dict[str, tuple[dict[str, Any], ByHand, int]] = {
-        "cross-entropy": ({}, plain, steps),
-        "gaussian-kl": (CONSISTENCY, gaussian_kl, steps),
-        f"PGD-{climb} adversarial": (attacked(climb), adversarial(climb), few),
-        "gradient-similarity": (
-            CONSISTENCY | {"weighter": "GradientSimilarity"},
-            gradient_similarity,
-            steps,
-        ),
-    }
     found = []
-    for name, (recipe, by_hand, count) in methods.items():
+    for name, (recipe, by_hand) in methods(case.attack_steps).items():
         if only and only not in name:
             continue
+        # An attack of n steps costs n more passes; fewer steps keep the round short.
+        count = max(1, steps // (case.attack_steps + 1)) if name.startswith("PGD") else steps
         one = made(recipe, count)
         gap = difference(one, by_hand)
         timed = compare(ours(one, now), theirs(Loop(one, by_hand), now), rounds)
@@ -345,9 +345,7 @@ def _figure(
     gap: float | None,
 ) -> Figure:
     a, b, ratio, low, high = timed
-    return Figure(
-        name, case.architecture, 1e6 * a / steps, 1e6 * b / steps, ratio, low, high, gap
-    )
+    return Figure(name, case.architecture, 1e6 * a / steps, 1e6 * b / steps, ratio, low, high, gap)
 
 
 def table(found: Sequence[Figure]) -> str:

@@ -124,6 +124,7 @@ def by_engine(asked: Study, folder: Path, connected: cluster.Cluster) -> tuple[A
 
 def by_hand(recipes: Sequence[dict[str, Any]], epochs: int) -> tuple[float, float]:
     """Wall and processor seconds per trial of the same trainings in a plain loop."""
+    Training(recipes[0])  # reads the data
     began, worked = perf_counter(), process_time()
     for recipe in recipes:
         training = Training(recipe)
@@ -153,9 +154,7 @@ def parts(folder: Path, rounds: int) -> dict[str, float]:
         return {
             "driver: validate a recipe": _median(lambda: resolve(trial.recipe), rounds),
             "driver: plan a trial (drawn, validated, recorded)": _median(conductor.next, rounds),
-            "driver: the plan as text": _median(
-                lambda: plan(conductor, trial, "", ""), rounds
-            ),
+            "driver: the plan as text": _median(lambda: plan(conductor, trial, "", ""), rounds),
             "driver: record an event (fsync)": _median(
                 lambda: ledger.append("toy", **event), rounds
             ),

@@ -83,7 +83,9 @@ def run(
         asked = [*(changes or ()), *(_toy(text) if smoke_test else ())]
         found = spec.load(path, tuple(asked))
         given = text + "".join(f"\n# --set {one}" for one in asked)
-        _say("\n".join(life.rehearse(found, data_root)))
+        if not dry_run:
+            life.vacant(found, root)
+        _say("\n".join(life.rehearse(found, data_root, address=address, cpus=cpus)))
         _say(_plan(found))
         if dry_run:
             _out(found.resolved() if as_json else "Dry run: nothing was started.", as_json)

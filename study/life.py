@@ -33,12 +33,12 @@ LEAST_FREE_BYTES = 200 * 2**20
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 
 
-def create(study: Study, text: str, root: Path) -> Path:
-    """Make the study's folder below `root`; raises `SettingError` where something is already."""
+def vacant(study: Study, root: Path) -> Path:
+    """The study's folder below `root`; raises `SettingError` where something is already."""
     folder = root / study.study
     if (folder / events.FILE).exists():
         done = any(one["event"] == "finished" for one in events.read(folder))
-        what = "has finished" if done else f"was begun; go on with: study resume {folder}"
+        what = "has finished" if done else f"was begun; go on with: python -m study resume {folder}"
         raise SettingError(
             f"{folder} holds a study that {what}. Nothing was changed. To run another one give it "
             "a name of its own (--set study=NAME) or another --root."
@@ -52,6 +52,12 @@ def create(study: Study, text: str, root: Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"{folder} is a file; a study needs a folder of its own.")
     _room(root)
+    return folder
+
+
+def create(study: Study, text: str, root: Path) -> Path:
+    """Make the study's folder below `root`; raises `SettingError` where something is already."""
+    folder = vacant(study, root)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "study.yaml", text)
     _write(folder / "resolved.json", json.dumps(study.resolved(), indent=1))
@@ -72,14 +78,20 @@ def load(folder: Path) -> Study:
     return Study.from_resolved(plain)
 
 
-def rehearse(study: Study, data_root: str) -> list[str]:
+def rehearse(study: Study, data_root: str, *, address: str, cpus: int | None) -> list[str]:
     """Build every arm once with its defaults, before Ray or an accelerator is taken.
 
     Returns a line on the data. Raises `MissingDataError` for data that is not there and
-    `SettingError` for settings that do not fit it.
+    `SettingError` for settings that do not fit it, or a trial too large for a local cluster.
     """
     from search_spaces.ranges import defaults
+    from study.cluster import Cluster
     from trainables.core.training import Training, load_source
+
+    if not (address or os.environ.get("RAY_ADDRESS")):
+        found, gpus = hardware()
+        local = Cluster(local=True, dashboard="", cpus=cpus or found, gpus=gpus)
+        local.slots(study.resources.cpu, study.resources.gpu)
 
     lines: list[str] = []
     for arm in study.arms:

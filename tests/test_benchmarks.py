@@ -1,0 +1,113 @@
+"""The performance measurements run, and compare things that are the same. No time is asserted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import step
+from trainables.core.randomness import derive
+
+ROOT = Path(__file__).parent.parent
+TINY = step.Case("MLP", (1, 8, 8), 16, 3, 2, 2)
+METHODS = step.methods(2)
+
+
+@pytest.mark.parametrize(("recipe", "by_hand"), METHODS.values(), ids=METHODS)
+def test_both_sides_compute_the_same_gradient(recipe: dict[str, Any], by_hand: step.ByHand) -> None:
+    ours = step.training(TINY, recipe, TINY.steps, 4, "cpu")
+    assert step.difference(ours, by_hand) < 1e-6
+
+
+def test_a_difference_between_the_sides_is_seen() -> None:
+    ours = step.training(TINY, step.CONSISTENCY, TINY.steps, 4, "cpu")
+    assert step.difference(ours, step.plain) > 1e-3
+
+
+@pytest.mark.parametrize(("recipe", "by_hand"), METHODS.values(), ids=METHODS)
+def test_both_sides_train_the_same_epoch(recipe: dict[str, Any], by_hand: step.ByHand) -> None:
+    ours = step.training(TINY, recipe, TINY.steps, 4, "cpu")
+    theirs = step.Loop(ours, by_hand)
+    theirs.order.manual_seed(derive(ours.seed, "order", 0))
+    theirs.generator.manual_seed(derive(ours.seed, "views", 0))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(ours.seed, "dropout", 0))
+        logged = theirs.epoch()
+    before = [one.clone() for one in ours.model.parameters()]
+    report = ours.epoch()
+    main = logged[0] if isinstance(logged, list) else logged
+    assert report.metrics["train/loss"] == pytest.approx(main, abs=1e-6)
+    for one, other, start in zip(
+        ours.model.parameters(), theirs.model.parameters(), before, strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+        assert not torch.equal(one, start)
+
+
+def test_compare_takes_the_ratio_within_a_round() -> None:
+    # The first pair warms up; the second side goes first in every other round.
+    a, b = iter([9.0, 1.0, 6.0, 8.0]), iter([9.0, 1.0, 2.0, 2.0])
+    assert step.compare(lambda: next(a), lambda: next(b), 3) == (6.0, 2.0, 3.0, 2.0, 3.5)
+
+
+def test_step_prints_one_figure_for_each_method(capsys: pytest.CaptureFixture[str]) -> None:
+    threads = torch.get_num_threads()
+    step.main(["--network", "MLP", "--rounds", "2", "--steps", "2", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [one["method"] for one in found] == [
+        "cross-entropy",
+        "gaussian-kl",
+        "PGD-10 adversarial",
+        "gradient-similarity",
+        "CoV / Fixed",
+        "GradientSimilarity / Fixed",
+    ]
+    assert all(one["a_us"] > 0 and one["b_us"] > 0 for one in found)
+    assert all(one["low"] <= one["ratio"] <= one["high"] for one in found)
+    assert torch.get_num_threads() == threads
+
+
+def test_step_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    step.main(["--network", "MLP", "--rounds", "2", "--steps", "1", "--only", "entropy"])
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.startswith("method")
+    assert row.split()[:2] == ["cross-entropy", "MLP"]
+
+
+@pytest.mark.slow
+def test_trials_measures_the_engine_and_the_bare_loop(tmp_path: Path) -> None:
+    apart = {"HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | apart
+    command = ["benchmarks/trials.py", "--trials", "6", "--epochs", "1", "2", "--rounds", "2"]
+    found = subprocess.run(
+        [sys.executable, *command, "--json"],
+        cwd=ROOT,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    report = json.loads(found.stdout)
+    assert [run["epochs"] for run in report["runs"]] == [1, 2]
+    for run in report["runs"]:
+        assert run["trials"] == 6
+        assert min(run["wall_s"], run["driver_cpu_s"], run["bare_wall_s"]) > 0
+    assert all(value > 0 for value in report["parts"].values())
+
+
+def test_a_report_and_the_trial_itself_add_up() -> None:
+    trials = pytest.importorskip("benchmarks.trials")
+    # A trial costs 5 and each of its epochs 2.
+    runs = [trials.Run(epochs, 9, 0.0, 5 + 2.0 * epochs, 0.0, 0.0, 0.0) for epochs in (1, 5)]
+    report = trials.Report(0.0, runs, {})
+    assert report.per_report("wall_s") == 2.0
+    assert report.per_trial("wall_s") == 5.0
+    assert "a trial of 5 epoch(s)" in trials.text(report)
