@@ -202,11 +202,11 @@ def measure(trials: int, epochs: Sequence[int], at_once: int, rounds: int) -> Re
 def text(found: Report) -> str:
     """The report for people, in milliseconds where not said otherwise."""
     lines = [f"connect to a new local Ray      {found.connect_s:8.2f} s"]
-    for run in found.runs:
-        lines.append(
-            f"first report, {run.epochs} epoch(s)        {run.first_report_s:8.2f} s"
-            f"  after the study began ({run.trials} trials)"
-        )
+    lines += [
+        f"first report, {run.epochs} epoch(s)        {run.first_report_s:8.2f} s"
+        f"  after the study began ({run.trials} trials)"
+        for run in found.runs
+    ]
     lines += ["", f"{'ms':31} {'engine':>8} {'driver CPU':>11} {'bare loop':>10} {'bare CPU':>9}"]
     names = ("wall_s", "driver_cpu_s", "bare_wall_s", "bare_cpu_s")
     rows = [

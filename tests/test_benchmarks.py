@@ -103,8 +103,10 @@ def test_trials_measures_the_engine_and_the_bare_loop(tmp_path: Path) -> None:
     assert all(value > 0 for value in report["parts"].values())
 
 
+@pytest.mark.slow  # only because it imports Ray
 def test_a_report_and_the_trial_itself_add_up() -> None:
-    trials = pytest.importorskip("benchmarks.trials")
+    from benchmarks import trials
+
     # A trial costs 5 and each of its epochs 2.
     runs = [trials.Run(epochs, 9, 0.0, 5 + 2.0 * epochs, 0.0, 0.0, 0.0) for epochs in (1, 5)]
     report = trials.Report(0.0, runs, {})

@@ -38,7 +38,6 @@ FILE = TINY | {
     "schedule": {"grace_epochs": 1, "reduction_factor": 2},
     "confirm": {"top": 1, "seeds": 1},
 }
-KILLS = 5
 
 
 class Driver:
@@ -96,24 +95,24 @@ def kill_after(process: subprocess.Popen[bytes], ledger: Path, lines: int, delay
     return process.wait() == -signal.SIGKILL
 
 
-def killed_and_resumed(driver: Driver, tmp_path: Path, cpus: int, total: int, seed: int) -> Path:
-    """The study's folder after five kills, each followed by a resume, and a run to the end."""
-    draws = random.Random(seed)
+def killed_and_resumed(driver: Driver, tmp_path: Path, cpus: int, total: int, kills: int) -> Path:
+    """The study's folder after some kills, each followed by a resume, and a run to the end."""
+    draws = random.Random(kills)
     path = tmp_path / "tiny.yaml"
     path.write_text(json.dumps(FILE), encoding="utf-8")
     folder = tmp_path / "studies" / "tiny"
     command: tuple[Any, ...] = ("run", path, "--root", tmp_path / "studies", "--cpus", cpus)
     killed = 0
     # The first lies before Ray is up.
-    for lines in sorted([1, *draws.sample(range(3, total - 5), KILLS - 1)]):
+    for lines in sorted([1, *draws.sample(range(3, total - 5), kills - 1)]):
         process = driver.start(*command)
         killed += kill_after(process, folder / "ledger.jsonl", lines, draws.uniform(0, 0.05))
         command = ("resume", folder, "--cpus", cpus)
-    assert killed == KILLS, driver.said()
+    assert killed == kills, driver.said()
     assert driver.start(*command).wait() == 0, driver.said()
     segments = [one["segment"] for one in read(folder) if one["event"] == "segment"]
     assert segments == list(range(len(segments)))
-    assert len(segments) >= KILLS
+    assert len(segments) >= kills
     return folder
 
 
@@ -128,7 +127,7 @@ def reference(runner: Runner, tmp_path: Path) -> Path:
 def test_one_trial_at_a_time_ends_in_the_same_tables(
     driver: Driver, reference: Path, tmp_path: Path
 ) -> None:
-    folder = killed_and_resumed(driver, tmp_path, 1, len(read(reference)), seed=1)
+    folder = killed_and_resumed(driver, tmp_path, 1, len(read(reference)), kills=5)
     # `curves` sees to it that no epoch is lost, twice or out of order.
     assert curves(folder) == curves(reference)
     found, expected = comparable(folder), comparable(reference)
@@ -139,7 +138,7 @@ def test_one_trial_at_a_time_ends_in_the_same_tables(
 def test_two_trials_at_a_time_report_the_same_as_far_as_they_go(
     driver: Driver, reference: Path, tmp_path: Path
 ) -> None:
-    folder = killed_and_resumed(driver, tmp_path, 2, len(read(reference)), seed=2)
+    folder = killed_and_resumed(driver, tmp_path, 2, len(read(reference)), kills=2)
     assert search(folder) == search(reference)
     assert_equal_as_far_as_both_went(folder, reference)
     trials = comparable(folder)["trials"]
