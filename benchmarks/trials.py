@@ -13,7 +13,10 @@ one by one in this process.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
+import os
 import statistics
 import sys
 import tempfile
@@ -45,13 +48,17 @@ FIRST_EVENT = {
 
 @dataclass(frozen=True)
 class Run:
-    """One study: seconds of wall and of the driver's processor per trial, and until it is going."""
+    """One study: seconds until it is going and, per trial, of the wall clock and of processors.
+
+    `driver_cpu_s` is the driver's processor time, `all_cpu_s` that of Ray and the trials, too.
+    """
 
     epochs: int
     trials: int
     first_report_s: float
     wall_s: float
     driver_cpu_s: float
+    all_cpu_s: float
     bare_wall_s: float
     bare_cpu_s: float
 
@@ -92,9 +99,14 @@ def study(trials: int, epochs: int, at_once: int) -> Study:
     )
 
 
-def by_engine(asked: Study, folder: Path, connected: cluster.Cluster) -> tuple[Any, ...]:
-    """First report, wall and driver seconds per trial, and the recipes."""
-    samples: list[tuple[int, float, float]] = []
+def by_engine(
+    asked: Study, folder: Path, connected: cluster.Cluster
+) -> tuple[tuple[float, float, float, float], list[dict[str, Any]]]:
+    """First report and, per trial, wall, driver's and all processors' seconds; the recipes."""
+    samples: list[tuple[int, float, float, float]] = []
+    total = asked.search.trials_per_arm
+    # By then all processes are up, and the first trial of each has paid for its imports.
+    settled = max(2, total // 5)
     names = {"study": asked.study, "study_id": asked.study_id}
     with Ledger.create(folder, FIRST_EVENT | names) as ledger:
         ledger.append("segment", segment=0, command="run")
@@ -107,19 +119,37 @@ def by_engine(asked: Study, folder: Path, connected: cluster.Cluster) -> tuple[A
             if not first and any(one.epoch for one in conductor.trials):
                 first = perf_counter() - began
             ended = sum(bool(one.reason) for one in conductor.trials)
-            if not samples or samples[-1][0] < ended:
-                samples.append((ended, perf_counter(), process_time()))
+            if (not samples and ended >= settled) or (len(samples) == 1 and ended == total):
+                samples.append((ended, perf_counter(), process_time(), processors()))
 
         done = engine.run(conductor, folder, cluster=connected, tick=tick)
         failed = [one.number for one in conductor.trials if one.state != "COMPLETE"]
         if not done or failed:
             raise RuntimeError(f"trials {failed} did not complete")
         recipes = [one.recipe for one in conductor.trials]
-    total = len(recipes)
-    # All processes are up by now, and the first trials of each have paid for its imports.
-    start = next(one for one in samples if one[0] >= max(2, total // 5))
-    ended, wall, driver = (b - a for a, b in zip(start, samples[-1], strict=True))
-    return first, wall / ended, driver / ended, recipes
+    ended, wall, driver, everything = (b - a for a, b in zip(*samples, strict=True))
+    return (first, wall / ended, driver / ended, everything / ended), recipes
+
+
+def processors() -> float:
+    """Processor seconds of this process and of all that descend from it; Linux only, else NaN."""
+    proc = Path("/proc")
+    if not (proc / "self" / "stat").exists():
+        return math.nan
+    parents, seconds = {}, {}
+    for path in proc.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            fields = path.read_text().rpartition(")")[2].split()
+            number = int(path.parent.name)
+            parents[number] = int(fields[1])
+            seconds[number] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def ours(number: int) -> bool:
+        while number and number != os.getpid():
+            number = parents.get(number, 0)
+        return bool(number)
+
+    return sum(spent for number, spent in seconds.items() if ours(number))
 
 
 def by_hand(recipes: Sequence[dict[str, Any]], epochs: int) -> tuple[float, float]:
@@ -193,9 +223,9 @@ def measure(trials: int, epochs: Sequence[int], at_once: int, rounds: int) -> Re
         finally:
             cluster.disconnect()
         runs = []
-        for budget, (first, wall, driver, recipes) in zip(epochs, found, strict=True):
+        for budget, (engines, recipes) in zip(epochs, found, strict=True):
             print(f"{trials} trials of {budget} epochs by hand ...", file=sys.stderr)
-            runs.append(Run(budget, trials, first, wall, driver, *by_hand(recipes, budget)))
+            runs.append(Run(budget, trials, *engines, *by_hand(recipes, budget)))
         return Report(connect_s, runs, parts(Path(place) / "parts", rounds))
 
 
@@ -207,8 +237,8 @@ def text(found: Report) -> str:
         f"  after the study began ({run.trials} trials)"
         for run in found.runs
     ]
-    lines += ["", f"{'ms':31} {'engine':>8} {'driver CPU':>11} {'bare loop':>10} {'bare CPU':>9}"]
-    names = ("wall_s", "driver_cpu_s", "bare_wall_s", "bare_cpu_s")
+    lines += ["", _row("ms", ["engine", "driver CPU", "all CPU", "bare loop", "bare CPU"])]
+    names = ("wall_s", "driver_cpu_s", "all_cpu_s", "bare_wall_s", "bare_cpu_s")
     rows = [
         (f"a trial of {run.epochs} epoch(s)", [getattr(run, name) for name in names])
         for run in found.runs
@@ -216,14 +246,14 @@ def text(found: Report) -> str:
     if len(found.runs) > 1:
         rows.append(("  of it: each report", [found.per_report(name) for name in names]))
         rows.append(("  of it: the trial itself", [found.per_trial(name) for name in names]))
-    for name, (wall, driver, bare, bare_cpu) in rows:
-        lines.append(
-            f"{name:31} {1e3 * wall:8.1f} {1e3 * driver:11.1f} {1e3 * bare:10.1f}"
-            f" {1e3 * bare_cpu:9.1f}"
-        )
+    lines += [_row(name, [f"{1e3 * value:.1f}" for value in values]) for name, values in rows]
     lines.append("")
     lines += [f"{name:52} {1e3 * value:8.2f} ms" for name, value in found.parts.items()]
     return "\n".join(lines)
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"{name:28}" + "".join(f"{cell:>12}" for cell in cells)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -81,6 +81,8 @@ def connect(
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file())
     import ray
 
+    # Refreshes what Ray read from the environment if it was imported before this module.
+    ray._raylet.Config.initialize("")
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
     settings: dict[str, Any] = {
         "address": address,

@@ -19,6 +19,7 @@ from study.ledger import Ledger
 from study.searcher import Searcher, searcher
 from study.spec import Arm, Study, group
 
+EVERY_EPOCH = ("validation/accuracy", "validation/loss")
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 
@@ -343,6 +344,9 @@ def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str) -> str
     """What a trial's process needs to know, as JSON text: Ray neither flattens nor merges it."""
     study = conductor.study
     search = trial.phase == "search"
+    # A metric that is a benchmark's figure is needed at the end of a confirmed trial, too.
+    at_end = [] if study.search.metric in EVERY_EPOCH else [study.epochs]
+    probe_at = [*conductor.rungs, study.epochs] if search else at_end
     return json.dumps(
         {
             "number": trial.number,
@@ -354,7 +358,7 @@ def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str) -> str
             "gpus": study.resources.gpu,
             "reported": trial.epoch,
             "benchmarks": list(study.benchmarks),
-            "probe_at": [*conductor.rungs, study.epochs] if search else [],
+            "probe_at": probe_at,
             "probe_limit": study.probe.limit,
             "test": not search,
             "test_limit": study.test.limit,

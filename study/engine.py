@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from ray.tune.search import Searcher
 
 from study.conductor import Conductor, plan
 from trainables.trial import Trial
+
+# How often the loss of a process in which a trial never began is not counted against the trial.
+FORGIVEN = 16
 
 
 class _Searcher(Searcher):  # type: ignore[misc]
@@ -70,11 +74,12 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         self._run = run
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._run.conductor.started(self._run.number(trial.trial_id))
+        self._run.started(self._run.number(trial.trial_id))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        number = self._run.number(trial.trial_id)
-        self._run.conductor.retried(number, _lost(trial)[1])
+        if self._run.recovered(self._run.number(trial.trial_id)):
+            # It never began there: Ray gave it a waiting process that was lost as well.
+            trial.max_failures += 1
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = self._run.number(trial.trial_id)
@@ -96,6 +101,8 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self._begun: set[int] = set()
+        self._forgiven: Counter[int] = Counter()
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray pickles searcher and scheduler for its own restore, which is never used here.
@@ -103,6 +110,22 @@ class _Run:
 
     def number(self, trial_id: str) -> int:
         return self._numbers[trial_id]
+
+    def started(self, number: int) -> None:
+        self._begun.add(number)
+        self.conductor.started(number)
+
+    def recovered(self, number: int) -> bool:
+        """Record that a trial's process was lost; whether that does not count as a retry.
+
+        When several processes die at once, Ray can hand a dead waiting one to a trial that it
+        retries, again and again within milliseconds, which would use up all retries for nothing.
+        """
+        self.conductor.retried(number, "the process was lost")
+        forgiven = number not in self._begun and self._forgiven[number] < FORGIVEN
+        self._forgiven[number] += forgiven
+        self._begun.discard(number)
+        return forgiven
 
     def suggest(self, trial_id: str) -> Any:
         if self.conductor.finished:
@@ -128,7 +151,7 @@ def _lost(trial: Any) -> tuple[str, str]:
     """Type and text of the error that Ray holds against a trial."""
     error = trial.get_pickled_error() or trial.get_error()
     if error is None:
-        return "UnknownError", "the trial's process ended without a word"
+        return "ProcessLost", "the trial's process was lost more often than resources.max_retries"
     return type(error).__name__, str(error)
 
 

@@ -454,16 +454,18 @@ def _metric(study: Study) -> None:
     """The metric must be measured on validation data, unweighted, at every rung."""
     from trainables.core import evaluation
 
+    metric, mode = study.search.metric, study.search.mode
     known = ["validation/accuracy", "validation/loss"]
     for one in study.benchmarks:
         name = evaluation.name(one)
         if name == "clean":  # "validation/accuracy" is its metric
             continue
         known += [f"validation/{name}/accuracy", f"validation/{name}/loss"]
-    if study.search.metric not in known:
-        raise SettingError(
-            f"search.metric cannot be {study.search.metric!r}.{nearest(study.search.metric, known)}"
-        )
+    if metric not in known:
+        raise SettingError(f"search.metric cannot be {metric!r}.{nearest(metric, known)}")
+    right = "min" if metric.endswith("/loss") else "max"
+    if mode != right:
+        raise SettingError(f"search.mode must be {right} for {metric}, found {mode!r}.")
 
 
 def _sampler(name: str) -> None:

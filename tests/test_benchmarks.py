@@ -108,7 +108,7 @@ def test_a_report_and_the_trial_itself_add_up() -> None:
     from benchmarks import trials
 
     # A trial costs 5 and each of its epochs 2.
-    runs = [trials.Run(epochs, 9, 0.0, 5 + 2.0 * epochs, 0.0, 0.0, 0.0) for epochs in (1, 5)]
+    runs = [trials.Run(epochs, 9, 0.0, 5 + 2.0 * epochs, 0.0, 0.0, 0.0, 0.0) for epochs in (1, 5)]
     report = trials.Report(0.0, runs, {})
     assert report.per_report("wall_s") == 2.0
     assert report.per_trial("wall_s") == 5.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import shutil
 import traceback
 from pathlib import Path
 from typing import Any
@@ -132,9 +134,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """Let best.pt be last.pt if that is the best; after a kill between the two writes, too."""
         if self._best(training):
             # The same bytes under a second name: no second copy of the model is written.
-            twin = self.folder / "best.tmp"
+            twin = self.folder / f"best.{os.getpid()}.tmp"
             twin.unlink(missing_ok=True)
-            twin.hardlink_to(self.folder / "last.pt")
+            try:
+                twin.hardlink_to(self.folder / "last.pt")
+            except OSError:  # a file system without hard links
+                shutil.copyfile(self.folder / "last.pt", twin)
             twin.replace(self.folder / "best.pt")
 
     def _best(self, training: Training) -> bool:

@@ -330,11 +330,13 @@ def story(path: Path) -> list[Event]:
 
 
 # TPE models what it was told from the sixth trial of an arm on.
-@pytest.mark.parametrize(("sampler", "trials"), [("random", 3), ("TPE", 7)])
+@pytest.mark.parametrize(
+    ("sampler", "arms", "trials"), [("random", FILE["arms"], 3), ("TPE", {"kl": "gaussian_kl"}, 7)]
+)
 def test_a_study_cut_off_after_any_event_ends_as_if_it_had_not_been(
-    sampler: str, trials: int, make: Any, tmp_path: Path
+    sampler: str, arms: dict[str, Any], trials: int, make: Any, tmp_path: Path
 ) -> None:
-    the_study = study(search={"sampler": sampler, "trials_per_arm": trials})
+    the_study = study(arms=arms, search={"sampler": sampler, "trials_per_arm": trials})
     whole = finish(make(the_study)).ledger.path
     lines = whole.read_bytes().splitlines(keepends=True)
     expected = story(whole)

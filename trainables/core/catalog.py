@@ -11,6 +11,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from .errors import SettingError, nearest
@@ -40,6 +41,7 @@ def _folders(kind: str) -> tuple[str, ...]:
     raise SettingError(f"Unknown kind {kind!r}.{nearest(kind, [*KINDS, *FAMILIES])}")
 
 
+@lru_cache
 def _modules(kind: str) -> dict[str, str]:
     """Plain spelling (lower case, no underscores) -> module path, without importing any."""
     found = {}

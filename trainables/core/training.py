@@ -177,7 +177,8 @@ class Training:
             "reports": json.dumps(self.reports),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
+        # A lost worker may still be writing while its successor does.
+        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
         with unfinished.open("wb") as file:
             torch.save(state, file)
             file.flush()
