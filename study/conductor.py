@@ -114,13 +114,18 @@ class Conductor:
         return trial
 
     def started(self, number: int) -> None:
-        """A process has taken up the trial."""
-        self.ledger.append("started", trial=number)
-        self.trials[number].state = "RUNNING"
+        """A process has taken up the trial; nothing is recorded of one that has ended.
+
+        A process may be lost just after the report that ended its trial; Ray then starts it again.
+        """
+        if self.trials[number].state not in ENDED:
+            self.ledger.append("started", trial=number)
+            self.trials[number].state = "RUNNING"
 
     def retried(self, number: int, reason: str) -> None:
         """The trial's process was lost and it goes on in another one."""
-        self.ledger.append("retried", trial=number, reason=reason)
+        if self.trials[number].state not in ENDED:
+            self.ledger.append("retried", trial=number, reason=reason)
 
     def report(self, number: int, report: Mapping[str, Any]) -> bool:
         """Record an epoch's report; whether the trial goes on.

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import _raylet, tune
 
@@ -78,8 +79,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """The next report that the ledger lacks, trained for if need be."""
-        # The process's title, which the dashboard's Cluster page and `ps` show, follows the trial.
-        _raylet.setproctitle(f"ray::Trial {self.plan['name']}")  # type: ignore[attr-defined]
+        _entitle(f"ray::Trial {self.plan['name']}")
         if self.failure is None:
             try:
                 return self._next()
@@ -179,3 +179,10 @@ def _failure(error: Exception) -> dict[str, Any]:
         "text": str(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
+
+
+def _entitle(title: str) -> None:
+    """Let a worker's title, which the dashboard's Cluster page and `ps` show, be `title`."""
+    worker = ray._private.worker
+    if worker.global_worker.mode == worker.WORKER_MODE:
+        _raylet.setproctitle(title)  # type: ignore[attr-defined]

@@ -57,6 +57,7 @@ def _plain(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
 
 
+@lru_cache
 def _load(path: str) -> type[Any]:
     module = importlib.import_module(path)
     wanted = _plain(path.rpartition(".")[2])

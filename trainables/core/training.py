@@ -117,7 +117,12 @@ class Training:
         return int(self.settings["epochs"])
 
     def epoch(self) -> Report:
-        """Train one epoch, then measure on the validation part."""
+        """Train one epoch, then measure on the validation part.
+
+        Raises `RuntimeError` after the last epoch of the budget: the schedule ends there.
+        """
+        if self.done >= self.epochs:
+            raise RuntimeError(f"the budget of {self.epochs} epochs is spent")
         began = perf_counter()
         self.model.train()
         self.objective.train()
