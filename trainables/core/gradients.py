@@ -118,18 +118,24 @@ class Gradients:
     @cached_property
     def norms(self) -> Tensor:
         """The gradients' norms over the scope, [k]."""
-        return self.gramian.diagonal().sqrt()
+        return norms_of(self.gramian)
 
     @cached_property
     def cosines(self) -> Tensor:
         """Their cosines to the main loss's gradient, [k]; 0 where either gradient is 0."""
-        # Roots first: the product of two squares leaves float32's range with gradients of 1e-10.
-        lengths = self.norms * self.norms[0]
-        return torch.where(lengths > 0, self.gramian[0] / lengths, 0.0)
+        return cosines_of(self.gramian, self.norms)
 
-    def report(self) -> tuple[Tensor, Tensor]:
-        """Gradient norms [k] and cosines to the main loss's gradient [k]; needs the Gramian."""
-        return self.norms, self.cosines
+
+def norms_of(gramian: Tensor) -> Tensor:
+    """The norms [..., k] of gradients with this Gramian [..., k, k]."""
+    return gramian.diagonal(dim1=-2, dim2=-1).sqrt()
+
+
+def cosines_of(gramian: Tensor, norms: Tensor) -> Tensor:
+    """The cosines [..., k] to the first gradient, 0 where either is 0."""
+    # Roots first: the product of two squares leaves float32's range with gradients of 1e-10.
+    lengths = norms * norms[..., :1]
+    return torch.where(lengths > 0, gramian[..., 0, :] / lengths, 0.0)
 
 
 def _products(rows: Sequence[Row], zero: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .batch import Batch
 from .errors import SettingError, nearest
-from .gradients import Gradients
+from .gradients import Gradients, cosines_of, norms_of
 from .network import Network
 from .randomness import Draws
 from .tasks import Classification
@@ -18,13 +18,31 @@ from .weighing import Weighing
 
 
 class Step(NamedTuple):
-    """What a step saw, all [k] on the device: losses without and weights without coefficients."""
+    """What a step saw, or several at once, on the device: [k] each, or [steps, k].
+
+    `losses` are without coefficients; `gramian` is that of the losses times their coefficients, if
+    the weighter asked for it. All else follows from these, when somebody reads it.
+    """
 
     losses: Tensor
     weights: Tensor
-    weighted: Tensor
-    norms: Tensor | None
-    cosines: Tensor | None
+    coefficients: Tensor
+    gramian: Tensor | None
+
+    @property
+    def weighted(self) -> Tensor:
+        """Weight times coefficient times loss."""
+        return self.weights * self.coefficients * self.losses
+
+    @property
+    def norms(self) -> Tensor | None:
+        """The gradients' norms, if they were told apart."""
+        return None if self.gramian is None else norms_of(self.gramian)
+
+    @property
+    def cosines(self) -> Tensor | None:
+        """The gradients' cosines to the main loss's, if they were told apart."""
+        return None if self.gramian is None else cosines_of(self.gramian, norms_of(self.gramian))
 
 
 class Objective(nn.Module):
@@ -86,8 +104,7 @@ class Objective(nn.Module):
             self.coefficients,
         )
         values = torch.stack([loss.detach() for loss in raw])
-        scaled = self.coefficients * values
-        weights = self.weighing(scaled, gradients)
+        weights = self.weighing(self.coefficients * values, gradients)
         gradients.descend(weights)
-        norms, cosines = gradients.report() if gradients.measured else (None, None)
-        return Step(values, weights, weights * scaled, norms, cosines)
+        measured = gradients.gramian if gradients.measured else None
+        return Step(values, weights, self.coefficients, measured)

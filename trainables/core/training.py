@@ -128,13 +128,12 @@ class Training:
         self.objective.train()
         draws = Stream(derive(self.seed, "views", self.done), self.device)
         batches = self._order()
-        total: Tensor | None = None
+        steps: list[Step] = []
         with _seeded(derive(self.seed, "dropout", self.done), self.device):
             for i, index in enumerate(batches):
                 self._set_lr((self.done + i / len(batches)) / self.epochs)
-                record = self._step(index, draws)
-                total = record if total is None else total.add_(record)
-        means = (total / len(batches)).tolist() if total is not None else []
+                steps.append(self._step(index, draws))
+        means = _means(steps)
         self.done += 1
         trained = perf_counter()
         metrics = self._metrics(means)
@@ -142,7 +141,7 @@ class Training:
             self.done, metrics, self._weights(means), trained - began, perf_counter() - trained
         )
 
-    def _step(self, index: Tensor, draws: Stream) -> Tensor:
+    def _step(self, index: Tensor, draws: Stream) -> Step:
         train = self.parts.train
         batch = Batch(train.x.index_select(0, index), train.y.index_select(0, index))
         # zero_grad's profiler hooks take longer than this on a small network.
@@ -152,7 +151,7 @@ class Training:
         if self.settings["clip_norm"] > 0:
             nn.utils.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
         self.optimizer.step()
-        return _record(step)
+        return step
 
     def evaluate(
         self,
@@ -286,9 +285,20 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _record(step: Step) -> Tensor:
-    """A step's figures as one tensor [rows, k], so that an epoch adds up with one operation."""
-    rows = [step.losses, step.weights, step.weighted]
-    if step.norms is not None and step.cosines is not None:
-        rows += [step.norms, step.cosines]
-    return torch.stack(rows)
+def _means(steps: list[Step]) -> list[list[float]]:
+    """Means over an epoch's steps, [figures, k]; the only time that its figures leave the device.
+
+    They are kept as they are until then: small tensors cost less than adding them up on the way.
+    """
+    grams = [step.gramian for step in steps if step.gramian is not None]
+    whole = Step(
+        torch.stack([step.losses for step in steps]),
+        torch.stack([step.weights for step in steps]),
+        steps[0].coefficients,
+        torch.stack(grams) if grams else None,
+    )
+    figures = (whole.losses, whole.weights, whole.weighted, whole.norms, whole.cosines)
+    found: list[list[float]] = torch.stack(
+        [one.mean(0) for one in figures if one is not None]
+    ).tolist()
+    return found
