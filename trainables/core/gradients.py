@@ -142,16 +142,17 @@ def _products(rows: Sequence[Row], zero: Tensor) -> Tensor:
     """The rows' inner products [k, k], parameter by parameter, summed in float64."""
     flat = [[None if part is None else part.flatten() for part in row] for row in rows]
     k, n = len(flat), len(flat[0])
-    parts = [
-        zero if x is None or y is None else torch.dot(x, y)
-        for i, a in enumerate(flat)
-        for b in flat[: i + 1]
-        for x, y in zip(a, b, strict=True)
-    ]
-    # Sums of the lower triangle, row by row: (0, 0), (1, 0), (1, 1), (2, 0), ...
-    sums = torch.stack(parts).view(-1, n).double().sum(1).to(zero.dtype).unbind()
-    places = [(max(i, j), min(i, j)) for i in range(k) for j in range(k)]
-    return torch.stack([sums[i * (i + 1) // 2 + j] for i, j in places]).view(k, k)
+    lower = {
+        (i, j): [
+            zero if x is None or y is None else torch.dot(x, y)
+            for x, y in zip(flat[i], flat[j], strict=True)
+        ]
+        for i in range(k)
+        for j in range(i + 1)
+    }
+    # Both triangles from the same numbers, and all sums in one operation.
+    whole = [part for i in range(k) for j in range(k) for part in lower[max(i, j), min(i, j)]]
+    return torch.stack(whole).view(k, k, n).double().sum(2).to(zero.dtype)
 
 
 def _combine(parameters: Sequence[nn.Parameter], rows: Sequence[Row], weights: Tensor) -> None:
