@@ -173,7 +173,9 @@ def parts(folder: Path, rounds: int) -> dict[str, float]:
         trial = conductor.next()
         if trial is None:
             raise RuntimeError("the study has no trial")
-        training = Training(trial.recipe)
+        # A budget that lasts for all rounds and the one epoch before them.
+        longer = trial.recipe["training"] | {"epochs": rounds + 1}
+        training = Training(trial.recipe | {"training": longer})
         report = training.epoch()
         event = {
             "trial": 0,

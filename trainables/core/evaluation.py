@@ -10,6 +10,7 @@ from torch import nn
 
 from . import catalog, views
 from .data._source import Examples
+from .recipe import SUPPLIED
 from .tasks import Classification
 from .threat import Box
 from .views import guard
@@ -17,6 +18,8 @@ from .views import guard
 
 def expand(config: Mapping[str, Any] | str) -> dict[str, Any]:
     """The complete config of a benchmark: one of its own kind, or any view; validated by making it.
+
+    Every setting is spelled out but those that the caller supplies (box, seed).
 
     Raises `SettingError` that names the nearest view or setting.
     """
@@ -27,7 +30,9 @@ def expand(config: Mapping[str, Any] | str) -> dict[str, Any]:
         return found
     found = catalog.expand("views", given)
     views.make(found, None)
-    return found
+    settings = catalog.settings("views", found["name"])
+    defaults = {key: value for key, value in settings.items() if key not in SUPPLIED}
+    return {"name": found["name"]} | defaults | found
 
 
 def benchmark(config: Mapping[str, Any] | str, box: Box) -> nn.Module:
