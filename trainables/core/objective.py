@@ -80,6 +80,7 @@ class Objective(nn.Module):
         self.seen = tuple(label for label in views if label in read)
         self.views = nn.ModuleList(views[label] for label in self.seen)
         self.losses = nn.ModuleList(losses.values())
+        self.private = list(self.losses.parameters())
         self.weighing = weighing
         self.register_buffer(
             "coefficients",
@@ -99,7 +100,7 @@ class Objective(nn.Module):
         gradients = Gradients(
             raw,
             model.parameters(),
-            self.losses.parameters(),
+            self.private,
             self.weighing.parameters_of(model),
             self.coefficients,
         )

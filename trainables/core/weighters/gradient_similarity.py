@@ -32,19 +32,15 @@ class GradientSimilarity(nn.Module):
     @torch.no_grad()
     def forward(self, losses: Tensor, gradients: Gradients) -> Tensor:
         """Weights [k] from the Gramian [k, k]."""
-        main = losses.new_ones(1)
         if self.form == "weighted":
-            return torch.cat([main, _finite(gradients.cosines[1:]).clamp(min=0)])
-        gramian = gradients.gramian
-        products = gramian[0, 1:]
-        if self.form == "projection":
-            against = _finite(products.clamp(max=0) / gramian[0, 0])
-            return torch.cat([main - against.sum(), torch.ones_like(products)])
-        lengths = gradients.norms[0] * gradients.norms[1:]
-        gate = (products >= 0) & (lengths > 0)
-        return torch.cat([main, gate.to(main.dtype)])
-
-
-def _finite(quotients: Tensor) -> Tensor:
-    """Quotients with 0 for what has no value: gradients that are 0 or beyond float32's squares."""
-    return torch.nan_to_num(quotients, nan=0.0, posinf=0.0, neginf=0.0)
+            weights = gradients.cosines.clamp(min=0)
+        elif self.form == "unweighted":
+            agree = gradients.gramian[0] >= 0
+            weights = (agree & (gradients.norms * gradients.norms[0] > 0)).to(losses.dtype)
+        else:
+            against = gradients.gramian[0].clamp(max=0) / gradients.gramian[0, 0]
+            weights = torch.ones_like(losses)
+            weights[0] -= torch.nan_to_num(against, nan=0.0, posinf=0.0, neginf=0.0).sum()
+            return weights
+        weights[0] = 1
+        return weights
