@@ -113,7 +113,8 @@ class Progress:
                 _best(own, self.conductor.study.search.mode),
                 now,
             )
-        bar = ProgressBar(total=self.conductor.expected, completed=ended, width=60)
+        bar = Table.grid()  # a bar by itself does not end its line
+        bar.add_row(ProgressBar(total=self.conductor.expected, completed=ended, width=60))
         return Group(head, bar, arms)
 
     def _line(self, trial: Trial) -> str:

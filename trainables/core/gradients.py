@@ -144,7 +144,7 @@ def norms_of(gramian: Tensor) -> Tensor:
 
 
 def cosines_of(gramian: Tensor, norms: Tensor) -> Tensor:
-    """The cosines [..., k] to the first gradient; 0 where a gradient is 0 or too large to square."""
+    """The cosines [..., k] to the first gradient; 0 where one is 0 or too large to square."""
     # Roots first: the product of two squares leaves float32's range with gradients of 1e-10.
     cosines = gramian[..., 0, :] / (norms * norms[..., :1])
     return torch.nan_to_num(cosines, nan=0.0, posinf=0.0, neginf=0.0)
