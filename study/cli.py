@@ -111,7 +111,8 @@ def resume(
     with _clear_errors():
         from study import life
 
-        life.load(folder)
+        # Data that is not there must end the command, not every trial that it would have gone on.
+        life.rehearse(life.load(folder), data_root, address=address, cpus=cpus)
         _go(folder, "resume", address, data_root, cpus, dashboard, as_json)
 
 

@@ -224,3 +224,21 @@ def test_an_interrupted_study_says_how_to_go_on_and_does(
     again = call("run", file, "--root", folder.parent)
     assert again.exit_code == 2
     assert "has finished" in again.output
+
+
+def test_resume_without_the_data_touches_no_trial(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study import life, spec
+
+    folder = life.create(spec.load(file), TINY, tmp_path)
+    resolved = json.loads((folder / "resolved.json").read_text())
+    for arm in resolved["arms"]:
+        arm["recipe"]["data"] = {"name": "MNIST", "seed": 0}
+    (folder / "resolved.json").write_text(json.dumps(resolved))
+    before = (folder / events.FILE).read_bytes()
+    monkeypatch.setenv("STUDY_DATA", str(tmp_path))
+    done = call("resume", folder)
+    assert done.exit_code == 3
+    assert "MNIST is not there" in done.output
+    assert (folder / events.FILE).read_bytes() == before
