@@ -359,7 +359,7 @@ def _plan(found: Any) -> str:
 
 def _toy(text: str) -> tuple[str, ...]:
     """Changes that make any study a toy: few examples, two epochs, one trial, one seed."""
-    from study.spec import read_yaml
+    from study.yaml_text import read_yaml
 
     name = read_yaml(text)["study"]
     return (

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from study.progress import clock
-from study.spec import read_yaml
+from study.yaml_text import read_yaml
 from trainables.core.errors import MissingDataError, SettingError
 from trainables.core.training import Training
 
@@ -104,7 +104,7 @@ def recipe_of(
     """The recipe that the options of `study train` describe; ranges take their defaults."""
     from search_spaces import methods as known
     from search_spaces.ranges import defaults
-    from study.spec import apply
+    from study.yaml_text import apply
 
     recipe: dict[str, Any] = {
         "seed": seed,

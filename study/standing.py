@@ -15,6 +15,7 @@ from analysis import events
 from analysis.formats import console
 from analysis.history import TrialHistory, fold
 from study import spec
+from study.yaml_text import read_yaml
 from trainables.core import catalog
 from trainables.core.errors import SettingError, nearest
 
@@ -199,7 +200,7 @@ def _names(kind: str) -> list[str]:
 
 
 def _question(preset: str) -> str:
-    return str(spec.read_yaml(spec.find(preset).read_text(encoding="utf-8")).get("question", ""))
+    return str(read_yaml(spec.find(preset).read_text(encoding="utf-8")).get("question", ""))
 
 
 def _first(found: type[Any]) -> str:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from search_spaces.ranges import as_range
 from study import spec
 from study.cli import app
+from study.yaml_text import read_yaml
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,7 +31,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "text"), blocks("yaml"), ids=lambda one: one[:20])
 def test_yaml_is_a_study_or_a_part_of_one(where: str, text: str) -> None:
-    plain = spec.read_yaml(text)
+    plain = read_yaml(text)
     if "study" in plain:
         assert spec.parse(plain).arms
     elif "arms" in plain:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from study.spec import Study, apply, find, group, load, parse, presets, read_yaml
+from study.spec import Study, find, group, load, parse, presets
+from study.yaml_text import apply, read_yaml
 from trainables.core.errors import SettingError
 
 FILE: dict[str, Any] = {
