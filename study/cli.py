@@ -405,6 +405,7 @@ def _clear_errors() -> Iterator[None]:
 
 def _code(error: Exception) -> int | None:
     from analysis.events import LedgerError
+    from analysis.export import NotAStudyError
     from search_spaces.methods import MethodError
     from search_spaces.ranges import RangeError
     from study.ledger import StudyLockedError, StudyStorageError
@@ -412,5 +413,12 @@ def _code(error: Exception) -> int | None:
 
     if isinstance(error, MissingDataError | StudyStorageError):
         return 3
-    wrong = (SettingError, RangeError, MethodError, LedgerError, StudyLockedError)
+    wrong = (
+        SettingError,
+        RangeError,
+        MethodError,
+        LedgerError,
+        NotAStudyError,
+        StudyLockedError,
+    )
     return 2 if isinstance(error, wrong) else None

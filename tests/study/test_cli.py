@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -242,3 +243,33 @@ def test_resume_without_the_data_touches_no_trial(
     assert done.exit_code == 3
     assert "MNIST is not there" in done.output
     assert (folder / events.FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["resume", "status", "report"])
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda line: '{"event": "segm' if '"segment"' in line else line, "line 2: not valid JSON"),
+        (lambda line: line.replace('"schema_version":1', '"schema_version":2'), "version 2"),
+    ],
+    ids=["a damaged line", "a newer version"],
+)
+def test_a_ledger_that_cannot_be_read_is_named_refused_and_left_as_it_is(
+    command: str, damage: Callable[[str], str], says: str, file: Path, tmp_path: Path
+) -> None:
+    from study import life, spec
+    from study.ledger import Ledger
+
+    folder = life.create(spec.load(file), TINY, tmp_path)
+    with Ledger.open(folder) as ledger:
+        ledger.append("segment", segment=0, command="run")
+        ledger.append("interrupted")
+    path = folder / events.FILE
+    path.write_text("\n".join(map(damage, path.read_text().split("\n"))))
+    before = path.read_bytes()
+    done = call(command, folder)
+    assert done.exit_code == 2, done.output
+    assert says in done.output
+    assert str(path) in done.output
+    assert "Traceback" not in done.output
+    assert path.read_bytes() == before
