@@ -90,14 +90,20 @@ def test_descend_leaves_the_weighed_gradient(scope: str, measured: bool) -> None
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_private_parameters_take_their_own_gradient_when_told_apart(scope: str) -> None:
+@pytest.mark.parametrize("measured", [True, False])
+@pytest.mark.parametrize("weight", [2.0, -0.5, 0.0])
+def test_private_parameters_take_their_own_gradient(
+    scope: str, measured: bool, weight: float
+) -> None:
     heads = private()
     model, losses = model_and_losses(heads)
+    weights = torch.cat([WEIGHTS[:2], torch.tensor([weight])])
     shared, own = list(model.parameters()), list(heads.parameters())
     (_, _, third), rows = rows_of(losses, own), rows_of(losses, shared)
-    gradients = Gradients(losses, shared, own, scope_of(model, scope))
-    assert gradients.gramian.shape == (3, 3)
-    gradients.descend(WEIGHTS)
+    gradients = Gradients(losses, shared, [(), (), own], scope_of(model, scope))
+    if measured:
+        assert gradients.gramian.shape == (3, 3)
+    gradients.descend(weights)
     for expected, parameter in zip(third[:2], own[:2], strict=True):
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, expected)
@@ -105,17 +111,20 @@ def test_private_parameters_take_their_own_gradient_when_told_apart(scope: str) 
     assert own[2].grad is own[3].grad is None
     for i, parameter in enumerate(shared):
         assert parameter.grad is not None
-        expected = sum(w * row[i] for w, row in zip(WEIGHTS, rows, strict=True))
+        expected = sum(w * row[i] for w, row in zip(weights, rows, strict=True))
         torch.testing.assert_close(parameter.grad, expected)
 
 
-def test_private_parameters_are_weighed_when_only_the_sum_is_made() -> None:
-    heads = private()
-    model, losses = model_and_losses(heads)
-    own = list(heads.parameters())
-    expected = rows_of(losses, own)[2][0]
-    Gradients(losses, list(model.parameters()), own).descend(WEIGHTS)
-    torch.testing.assert_close(own[0].grad, 2 * expected)
+def test_frozen_parameters_are_left_out() -> None:
+    model, losses = model_and_losses(private())
+    next(iter(model.parameters())).requires_grad_(False)
+    model.zero_grad()
+    gradients = Gradients(losses, model.parameters())
+    assert gradients.gramian.shape == (3, 3)
+    gradients.descend(WEIGHTS)
+    found = [one.grad is None for one in model.parameters()]
+    assert found[0]
+    assert not all(found)
 
 
 @pytest.mark.parametrize("measured", [True, False])

@@ -11,9 +11,13 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from trainables.core import catalog
+from trainables.core.batch import Batch
+from trainables.core.facts import Facts
 from trainables.core.objective import Objective, Step
 from trainables.core.randomness import Stream
 from trainables.core.recipe import objective, resolve
+from trainables.core.tasks import Classification
 from trainables.core.training import Training
 
 from ..contracts.toys import Toy, random_batch, toy
@@ -33,7 +37,9 @@ ALL = {
 
 
 def made(config: Mapping[str, Any], **training: Any) -> Objective:
-    return objective(resolve({"training": training, **config}), (0.0, 1.0))
+    return objective(
+        resolve({"training": training, **config}), Classification(), Facts(box=(0.0, 1.0))
+    )
 
 
 def step(model: Toy, config: Mapping[str, Any], **training: Any) -> Step:
@@ -222,6 +228,7 @@ RECIPES = {
     "separate": KL | {"training": {"forward": "separate"}},
     "adam": {"training": {"optimizer": "Adam"}},
     "adamw": {"training": {"optimizer": "AdamW"}},
+    **{name: ALL | {"weighter": name} for name in catalog.names("weighters")},
     "convolutions": KL | {"architecture": {"name": "ConvNet", "hidden": 8}},
 }
 
@@ -231,13 +238,20 @@ def trainer(config: Mapping[str, Any], device: str) -> Training:
     return Training(small | dict(config), device=device)
 
 
+def first_batch(training: Training) -> Batch:
+    (found,) = training.parts.train.batches([torch.arange(16)], device=training.device)
+    return found
+
+
 @pytest.mark.parametrize("config", RECIPES.values(), ids=RECIPES)
 def test_no_step_waits_for_the_device(config: Any) -> None:
     training = trainer(config, "cpu")
-    index, draws = torch.arange(16), Stream(0)
-    training._step(index, draws)  # the first step makes the optimizer's state
+    batch, draws = first_batch(training), Stream(0)
+    training._step(batch, draws)  # the first step makes the optimizer's state
     with NoSync() as seen:
-        training._step(index, draws)
+        training._step(batch, draws)
+        training.objective.at(0.5)
+        training.objective.end_epoch()
     assert seen.count > 10
 
 
@@ -245,11 +259,11 @@ def test_no_step_waits_for_the_device(config: Any) -> None:
 @pytest.mark.parametrize("config", RECIPES.values(), ids=RECIPES)
 def test_no_step_waits_for_a_gpu(config: Any) -> None:
     training = trainer(config, "cuda")
-    index, draws = torch.arange(16, device="cuda"), Stream(0, "cuda")
-    training._step(index, draws)
+    batch, draws = first_batch(training), Stream(0, "cuda")
+    training._step(batch, draws)
     torch.cuda.synchronize()
     try:
         torch.cuda.set_sync_debug_mode("error")
-        training._step(index, draws)
+        training._step(batch, draws)
     finally:
         torch.cuda.set_sync_debug_mode("default")

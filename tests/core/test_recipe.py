@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from trainables.core import weighing
 from trainables.core.errors import SettingError
+from trainables.core.facts import Facts
 from trainables.core.recipe import objective, resolve
+from trainables.core.tasks import Classification
 
 
 def test_nothing_given_is_a_complete_recipe() -> None:
@@ -21,9 +24,10 @@ def test_nothing_given_is_a_complete_recipe() -> None:
             "coefficient": 1.0,
             "view": "clean",
             "label_smoothing": 0.0,
+            "tsa": "none",
         }
     }
-    assert found["weighter"] == {"name": "Fixed", "normalise": "none", "scope": "all"}
+    assert found["weighter"] == {"name": "Fixed"} | weighing.COMMON
     assert found["training"]["optimizer"]["name"] == "SGD"
     assert found["training"]["schedule"]["warmup_epochs"] == 0
     assert found["views"] == {}
@@ -58,7 +62,7 @@ def test_names_are_those_of_classes_and_short_forms_are_spelled_out() -> None:
     assert found["architecture"]["name"] == "ConvNet"
     assert found["views"]["adv"]["name"] == "PGD"
     assert (found["views"]["adv"]["norm"], found["views"]["adv"]["eps"]) == ("2", "0.5")
-    assert found["views"]["noisy"] == {"name": "GaussianNoise", "sigma": "0.1"}
+    assert found["views"]["noisy"] == {"name": "GaussianNoise", "of": "clean", "sigma": "0.1"}
     assert list(found["losses"]) == ["main", "kl", "adv", "box"]
     # What the data and the trial supply is not frozen into the recipe.
     assert not {"box", "seed"} & found["views"]["adv"].keys()
@@ -72,7 +76,7 @@ def test_the_main_loss_comes_first_wherever_it_stands() -> None:
 def test_the_box_is_that_of_the_data_unless_the_recipe_has_one() -> None:
     views = {"a": "FGSM", "b": {"name": "FGSM", "box": [-1, 1]}}
     losses = {one: {"name": "CrossEntropy", "view": one} for one in views}
-    found = objective(resolve({"views": views, "losses": losses}), (0.0, 0.5))
+    found = objective(resolve({"views": views, "losses": losses}), Classification(), Facts(box=(0.0, 0.5)))
     boxes = [view.component.box for view in found.views if hasattr(view.component, "box")]
     assert boxes == [(0.0, 0.5), (-1.0, 1.0)]
 
@@ -164,7 +168,11 @@ ERRORS: list[tuple[dict[Any, Any], list[str]]] = [
     ({"weighter": {"name": "CoV", "k": 3}}, ["Unknown setting 'weighter/k'"]),
     ({"weighter": {"name": "CoV", "scope": "trunc"}}, ["weighter", "mean 'trunk'"]),
     (
-        {"weighter": {"name": "GradientSimilarity", "form": "wieghted"}},
+        {
+            "views": {"noisy": "GaussianNoise"},
+            "losses": {"kl": "Consistency"},
+            "weighter": {"name": "GradientSimilarity", "form": "wieghted"},
+        },
         ["weighter: GradientSimilarity: form cannot be 'wieghted'", "mean 'weighted'"],
     ),
 ]

@@ -21,6 +21,7 @@ KINDS = (
     "attacks",
     "augmentations",
     "benchmarks",
+    "companions",
     "data",
     "losses",
     "optimizers",
@@ -29,7 +30,7 @@ KINDS = (
 )
 FAMILIES = {
     # A view is another look at a batch, whatever makes it.
-    "views": ("augmentations", "attacks"),
+    "views": ("augmentations", "attacks", "companions"),
 }
 
 

@@ -10,8 +10,10 @@ from torch import nn
 
 from . import catalog, views
 from .data._source import Examples
+from .errors import SettingError
+from .facts import Facts
 from .recipe import SUPPLIED
-from .tasks import Classification
+from .tasks import Task
 from .threat import Box
 from .views import guard
 
@@ -29,7 +31,9 @@ def expand(config: Mapping[str, Any] | str) -> dict[str, Any]:
         catalog.build("benchmarks", found, box=None)
         return found
     found = catalog.expand("views", given)
-    views.make(found, None)
+    view = views.make(found, Facts())
+    if not views.judgeable(view):
+        raise SettingError(f"{found['name']} cannot be a benchmark: it changes what is right.")
     settings = catalog.settings("views", found["name"])
     defaults = {key: value for key, value in settings.items() if key not in SUPPLIED}
     return {"name": found["name"]} | defaults | found
@@ -62,7 +66,7 @@ def evaluate(
     model: nn.Module,
     benchmarks: Sequence[nn.Module],
     examples: Examples,
-    task: Classification,
+    task: Task,
     *,
     split: str,
     seed: int,

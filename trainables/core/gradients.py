@@ -18,29 +18,32 @@ Row = list[Tensor | None]
 
 # Up to this many numbers a row is flattened: measured, an eighth of a step of a two-layer network.
 SMALL = 2**17
+# Stands for a weight of 0 where a head's own gradient has to come through; float32 keeps it exact.
+LEAST = 1e-12
 
 
 class Gradients:
     """Gradients of k scalar losses with respect to a model's parameters.
 
     `scope` are the parameters that the Gramian is measured on. `shared` are all that the weighed
-    gradient goes to; `private` are those of the losses themselves (heads), which take their own
-    loss's gradient with weight 1 whenever the losses are told apart. Both may be iterators: they
-    are walked only if the losses are told apart. `coefficients` [k] stand in front of the losses
-    (none: 1 each) and are part of every gradient.
+    gradient goes to; `private[i]` are those of loss i itself (its head), which take that loss's own
+    gradient whatever its weight is. All may be iterators: they are walked only if they are needed.
+    `coefficients` [k] stand in front of the losses (none: 1 each) and are part of every gradient.
+    Parameters that do not require gradients are left out.
     """
 
     def __init__(
         self,
         losses: Sequence[Tensor],
         shared: Iterable[nn.Parameter],
-        private: Iterable[nn.Parameter] = (),
+        private: Sequence[Sequence[nn.Parameter]] = (),
         scope: Sequence[nn.Parameter] | None = None,
         coefficients: Tensor | None = None,
     ) -> None:
         self.losses = list(losses)
         self.coefficients = coefficients
-        self._given = shared, private, scope
+        self.private = private or [()] * len(self.losses)
+        self._given = shared, scope
         self._rows: list[Row] = []
         self._own: list[Row] = []
         self._flat: Tensor | None = None
@@ -49,17 +52,12 @@ class Gradients:
     @cached_property
     def shared(self) -> list[nn.Parameter]:
         """All parameters that the weighed gradient goes to."""
-        return list(self._given[0])
-
-    @cached_property
-    def private(self) -> list[nn.Parameter]:
-        """The parameters of the losses themselves."""
-        return list(self._given[1])
+        return [one for one in self._given[0] if one.requires_grad]
 
     @cached_property
     def scope(self) -> list[nn.Parameter]:
         """The parameters that the Gramian is measured on; `shared` itself where that is all."""
-        scope = self._given[2]
+        scope = self._given[1]
         return self.shared if scope is None else list(scope)
 
     @property
@@ -80,12 +78,13 @@ class Gradients:
         keep = self.scope is not self.shared
         fronts = self._fronts()
         for i, loss in enumerate(self.losses):
-            found: Row = [None] * (len(self.scope) + len(self.private))
+            wanted = [*self.scope, *self.private[i]]
+            found: Row = [None] * len(wanted)
             if loss.requires_grad:
                 found = list(
                     torch.autograd.grad(
                         loss,
-                        self.scope + self.private,
+                        wanted,
                         fronts[i],
                         retain_graph=keep or i < last,
                         allow_unused=True,
@@ -114,18 +113,29 @@ class Gradients:
         elif self.measured and self.scope is self.shared:
             _combine(self.shared, self._rows, weights)
         else:
-            fronts = self._fronts(weights)
-            reached = [
-                (loss, front)
-                for loss, front in zip(self.losses, fronts, strict=True)
-                if loss.requires_grad
-            ]
-            # One pass from all losses at once; their sum is never made.
-            torch.autograd.backward([loss for loss, _ in reached], [front for _, front in reached])
+            self._backward(weights)
         if self.measured:
-            for parameter, *own in zip(self.private, *self._own, strict=True):
-                rows = [row for row in own if row is not None]
-                parameter.grad = torch.stack(rows).sum(0) if rows else None
+            for parameters, own in zip(self.private, self._own, strict=True):
+                for parameter, gradient in zip(parameters, own, strict=True):
+                    parameter.grad = gradient
+
+    def _backward(self, weights: Tensor) -> None:
+        """One backward pass from all losses at once; their sum is never made."""
+        heads = any(self.private) and not self.measured
+        if heads:
+            # A weight of 0 would lose the heads' gradients, which are divided by it afterwards.
+            weights = torch.where(weights.abs() < LEAST, LEAST, weights)
+        reached = [
+            (loss, front)
+            for loss, front in zip(self.losses, self._fronts(weights), strict=True)
+            if loss.requires_grad
+        ]
+        torch.autograd.backward([loss for loss, _ in reached], [front for _, front in reached])
+        if heads:
+            for parameters, weight in zip(self.private, weights.unbind(), strict=True):
+                found = [one.grad for one in parameters if one.grad is not None]
+                if found:
+                    torch._foreach_div_(found, weight)
 
     @cached_property
     def norms(self) -> Tensor:

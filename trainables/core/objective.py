@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 from .batch import Batch
 from .errors import SettingError, nearest
 from .gradients import Gradients, cosines_of, norms_of
-from .network import Network
+from .network import Detector, Network
 from .randomness import Draws
-from .tasks import Classification
+from .tasks import Task
 from .weighing import Weighing
+
+# The batch as it is, or as `training/augment` left it.
+CLEAN = "clean"
 
 
 class Step(NamedTuple):
@@ -48,39 +52,53 @@ class Step(NamedTuple):
 class Objective(nn.Module):
     """Views, losses and a weighter: everything that says what a model is trained for.
 
-    `losses` are keyed by label, the main loss first; `coefficients` stand in front of them. Only
-    the views that some loss reads are made. Raises `SettingError` for a loss that names an unknown
-    view and for a view that no loss reads.
+    `views` are keyed by label, "clean" among them; `made_of` names for each the view that it is
+    made of. `losses` are keyed by label, the main loss first; `coefficients` stand in front of
+    them. `augment` are views that each batch goes through before all else. Only the views that
+    some loss needs are made. Raises `SettingError` for a loss or view that names an unknown view,
+    views that are made of each other, and a view that nothing reads.
     """
 
     def __init__(
         self,
-        task: Classification,
+        task: Task,
         views: Mapping[str, nn.Module],
         losses: Mapping[str, Any],
         coefficients: Mapping[str, float],
         weighing: Weighing,
         forward: str = "joint",
+        made_of: Mapping[str, str] | None = None,
+        augment: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
         self.task = task
         self.labels = tuple(losses)
         self.forward_mode = forward
-        for label, loss in losses.items():
-            for view in loss.reads:
-                if not isinstance(view, str) or view not in views:
-                    hint = nearest(str(view), views)
-                    raise SettingError(f"losses/{label} reads an unknown view {view!r}.{hint}")
-        read = {label for loss in losses.values() for label in loss.reads}
-        unread = [label for label in views if label not in read and label != "clean"]
+        self.sources = {label: (made_of or {}).get(label, CLEAN) for label in views}
+        read = _read(losses, views)
+        # In the order in which they can be made, and only those that are needed.
+        needed: dict[str, None] = {}
+        for label in views:
+            if label in read:
+                _need(label, self.sources, needed, ())
+        unread = [label for label in views if label not in needed and label != CLEAN]
         if unread:
             raise SettingError(
                 f"views/{unread[0]} is read by no loss; name it in a loss or leave it out."
             )
+        self.made = tuple(label for label in needed if label != CLEAN)
         self.seen = tuple(label for label in views if label in read)
-        self.views = nn.ModuleList(views[label] for label in self.seen)
+        self.differentiated = {
+            label
+            for loss in losses.values()
+            if getattr(loss, "input_gradient", False)
+            for label in loss.reads
+        }
+        self.augment = nn.ModuleList(augment)
+        self.views = nn.ModuleList(views[label] for label in self.made)
         self.losses = nn.ModuleList(losses.values())
-        self.private = list(self.losses.parameters())
+        self.private = [list(loss.parameters()) for loss in self.losses]
+        self.paced = [loss for loss in self.losses if hasattr(loss, "progress")]
         self.weighing = weighing
         self.register_buffer(
             "coefficients",
@@ -88,24 +106,112 @@ class Objective(nn.Module):
             persistent=False,
         )
         self.coefficients: Tensor
+        self._last: dict[str, Batch] = {}
 
-    def backward(self, model: Network, batch: Batch, draws: Draws) -> Step:
+    def try_views(self, batch: Batch, draws: Draws) -> None:
+        """Make the views that need no model, for nothing but their errors, named by label."""
+        made: dict[str, Batch] = {CLEAN: batch}
+        named = [("training/augment", view, CLEAN, CLEAN) for view in self.augment]
+        named += [
+            (f"views/{label}", view, self.sources[label], label)
+            for label, view in zip(self.made, self.views, strict=True)
+        ]
+        for path, view, source, label in named:
+            try:
+                # An attack keeps its input's form: what is made of it can be tried on that.
+                made[label] = made[source] if view.needs_model else view(None, made[source], None, draws)
+            except SettingError as error:
+                raise SettingError(f"{path}: {error}") from None
+
+    def at(self, progress: float) -> None:
+        """Tell the losses that want to know which share of the training is done."""
+        for loss in self.paced:
+            loss.progress.fill_(progress)  # type: ignore[union-attr, operator]
+
+    def backward(self, model: Network | Detector, batch: Batch, draws: Draws) -> Step:
         """Leave the gradient of the weighed losses in `.grad`; no step is taken."""
-        seen = {
-            label: view(model, batch, self.task, draws)
-            for label, view in zip(self.seen, self.views, strict=True)
-        }
-        outputs = self.task.outputs(model, seen, self.forward_mode)
-        raw = [loss(outputs) for loss in self.losses]
+        seen = self._views(model, batch, draws)
+        raw = self._losses(model, seen)
         gradients = Gradients(
             raw,
             model.parameters(),
-            self.private,
-            self.weighing.parameters_of(model),
+            self.private if any(self.private) else (),
+            self.weighing.parameters_of(model),  # type: ignore[arg-type]
             self.coefficients,
         )
         values = torch.stack([loss.detach() for loss in raw])
         weights = self.weighing(self.coefficients * values, gradients)
         gradients.descend(weights)
+        if self.weighing.looks_back:
+            self._last = seen
         measured = gradients.gramian if gradients.measured else None
         return Step(values, weights, self.coefficients, measured)
+
+    def observe(self, model: Network | Detector) -> None:
+        """After the optimizer's step: show the weighter, if it asks, the same batch's losses."""
+        if not self.weighing.looks_back:
+            return
+        with _kept(model):
+            values = torch.stack([loss.detach() for loss in self._losses(model, self._last)])
+        self._last = {}
+        self.weighing.observe(self.coefficients * values)
+
+    def end_epoch(self) -> None:
+        """Tell the weighter that an epoch is over."""
+        self.weighing.end_epoch()
+
+    def _views(self, model: nn.Module, batch: Batch, draws: Draws) -> dict[str, Batch]:
+        for augment in self.augment:
+            batch = augment(model, batch, self.task, draws)
+        made = {CLEAN: batch}
+        for label, view in zip(self.made, self.views, strict=True):
+            made[label] = view(model, made[self.sources[label]], self.task, draws)
+        return {
+            label: Batch(made[label].x.detach().requires_grad_(), made[label].y)
+            if label in self.differentiated
+            else made[label]
+            for label in self.seen
+        }
+
+    def _losses(self, model: Network | Detector, seen: Mapping[str, Batch]) -> list[Tensor]:
+        outputs = self.task.outputs(model, seen, self.forward_mode)
+        return [loss(outputs) for loss in self.losses]
+
+
+def _read(losses: Mapping[str, Any], views: Mapping[str, nn.Module]) -> set[str]:
+    """The labels of the views that losses read; raises `SettingError` for an unknown one."""
+    read = set()
+    for label, loss in losses.items():
+        for view in loss.reads:
+            if not isinstance(view, str) or view not in views:
+                hint = nearest(str(view), views)
+                raise SettingError(f"losses/{label} reads an unknown view {view!r}.{hint}")
+            read.add(view)
+    return read
+
+
+def _need(
+    label: str, sources: Mapping[str, str], needed: dict[str, None], path: tuple[str, ...]
+) -> None:
+    """Append to `needed` what `label` is made of, and then itself."""
+    if label in path:
+        circle = " -> ".join([*path, label])
+        raise SettingError(f"views/{label}/of: views cannot be made of each other, found {circle}")
+    source = sources[label]
+    if label != CLEAN:
+        if source not in sources:
+            hint = nearest(str(source), sources)
+            raise SettingError(f"views/{label}/of names an unknown view {source!r}.{hint}")
+        _need(source, sources, needed, (*path, label))
+    needed[label] = None
+
+
+@contextmanager
+def _kept(model: nn.Module) -> Iterator[None]:
+    """The model's buffers, which a forward pass in training mode moves, as they were before."""
+    before = [buffer.clone() for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(model.buffers(), before, strict=True):
+            buffer.copy_(value)

@@ -13,10 +13,10 @@ from typing import Any
 
 from . import catalog, views, weighing
 from .errors import SettingError, nearest
-from .objective import Objective
-from .quantities import number, one_of, whole
-from .tasks import TASKS, Classification
-from .threat import Box
+from .facts import Facts
+from .objective import CLEAN, Objective
+from .quantities import number, one_of, several, whole
+from .tasks import TASKS, Classification, Detection, Regression, Task
 
 Config = dict[str, Any]
 
@@ -25,10 +25,20 @@ TRAINING: Config = {
     "batch_size": 64,
     "forward": "joint",
     "clip_norm": 0.0,
+    "augment": [],
     "optimizer": "SGD",
     "schedule": "Cosine",
 }
-SPLITTING = {"validation": 0.2, "folds": 0, "fold": 0, "seed": 0, "limit": 0}
+SPLITTING: Config = {
+    "validation": 0.2,
+    "folds": 0,
+    "fold": 0,
+    "seed": 0,
+    "limit": 0,
+    "classes": [],
+    "fraction": 1.0,
+    "labels": 0,
+}
 SECTIONS: Config = {
     "seed": 0,
     "data": "Digits",
@@ -48,9 +58,10 @@ def resolve(config: Mapping[str, Any]) -> Config:
     _known("", config, SECTIONS)
     full = SECTIONS | dict(config)
     whole("seed", full["seed"])
-    data = _component("data", "data", full["data"], SPLITTING)
+    data = complete_data(full["data"])
     architecture = _component("architecture", "architectures", full["architecture"], {})
     task = task_of(data)
+    _fits(f"architecture: {architecture['name']}", "architectures", architecture["name"], task.name)
     losses = _labelled("losses", full["losses"])
     main = losses.pop("main", {})
     if "name" not in main:
@@ -61,7 +72,7 @@ def resolve(config: Mapping[str, Any]) -> Config:
         "architecture": architecture,
         "training": _training(full["training"]),
         "views": {
-            label: _component(f"views/{label}", "views", one, {})
+            label: _component(f"views/{label}", "views", one, views.COMMON)
             for label, one in _labelled("views", full["views"]).items()
         },
         "losses": {
@@ -70,33 +81,100 @@ def resolve(config: Mapping[str, Any]) -> Config:
         },
         "weighter": _component("weighter", "weighters", full["weighter"], weighing.COMMON),
     }
-    if "clean" in done["views"]:
+    if CLEAN in done["views"]:
         raise SettingError('views/clean: "clean" is the batch as it is and cannot be redefined.')
-    objective(done, None)
+    for label, one in done["losses"].items():
+        _fits(f"losses/{label}: {one['name']}", "losses", one["name"], task.name)
+    objective(done, task(), Facts(load=_only_checked))
     return done
 
 
-def objective(recipe: Config, box: Box) -> Objective:
-    """The objective of a complete recipe; `box` is the data's."""
-    made = {"clean": views.make("Clean", box)}
+def complete_data(config: Any) -> Config:
+    """The complete config of a data set, with the settings of its split."""
+    return _component("data", "data", config, SPLITTING)
+
+
+def objective(recipe: Config, task: Task, facts: Facts) -> Objective:
+    """The objective of a complete recipe; `facts` are those of its data and its model."""
+    made: dict[str, Any] = {CLEAN: views.make("Clean", facts)}
+    sources = {}
     for label, one in recipe["views"].items():
         with _at(f"views/{label}"):
-            made[label] = views.make(one, box)
+            own = {key: value for key, value in one.items() if key not in views.COMMON}
+            made[label] = views.make(own, facts)
+        sources[label] = str(one["of"])
+    _attackable(made, sources, task)
+    with _at("training/augment"):
+        augment = [views.make(one, facts) for one in recipe["training"]["augment"]]
     losses, coefficients = {}, {}
+    architecture = catalog.find("architectures", recipe["architecture"]["name"])
+    supplied = facts.supplied() | {
+        "classes_of": _classes_of(made, sources),
+        "terms": getattr(architecture, "terms", ()),
+    }
     for label, one in recipe["losses"].items():
         with _at(f"losses/{label}"):
             own = {key: value for key, value in one.items() if key != "coefficient"}
-            losses[label] = catalog.build("losses", own)
+            losses[label] = catalog.build("losses", own, **supplied)
         coefficients[label] = number(f"losses/{label}/coefficient", one["coefficient"], low=0)
     with _at("weighter"):
-        weigher = weighing.make(recipe["weighter"], len(losses))
+        weigher = weighing.make(recipe["weighter"], len(losses), facts.seed)
     forward = recipe["training"]["forward"]
-    return Objective(task_of(recipe["data"])(), made, losses, coefficients, weigher, forward)
+    return Objective(task, made, losses, coefficients, weigher, forward, sources, augment)
 
 
-def task_of(data: Config) -> type[Classification]:
+def task_of(data: Config) -> type[Classification | Regression | Detection]:
     """The task of a complete data config."""
-    return TASKS[getattr(catalog.find("data", data["name"]), "task", "classification")]
+    return TASKS[catalog.find("data", data["name"]).task]
+
+
+def _only_checked(config: Any) -> None:
+    """Stands for loading a data set while a recipe is validated without data."""
+    complete_data(config)
+
+
+def _fits(where: str, kind: str, name: str, task: str) -> None:
+    """Raises `SettingError` for a component that the task cannot use."""
+    tasks = catalog.find(kind, name).tasks
+    if task not in tasks:
+        fitting = [one for one in catalog.names(kind) if task in catalog.find(kind, one).tasks]
+        raise SettingError(
+            f"{where} is for {' and '.join(tasks)}, the data's task is {task}. "
+            f"For {task} there are: {', '.join(fitting)}."
+        )
+
+
+def _roots(made: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
+    """For each view the companion whose examples it shows, None for those of the batch."""
+
+    def root(label: str, steps: int) -> Any:
+        view = made.get(label)
+        if isinstance(view, views.Accompanied):
+            return view.component
+        # A circle is an error that the objective names.
+        return root(sources[label], steps - 1) if label in sources and steps else None
+
+    return {label: root(label, len(sources)) for label in made}
+
+
+def _classes_of(made: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, int]:
+    """The number of classes of the views whose targets are not the data's."""
+    roots = _roots(made, sources)
+    return {label: one.classes for label, one in roots.items() if one is not None and one.classes}
+
+
+def _attackable(made: Mapping[str, Any], sources: Mapping[str, str], task: Task) -> None:
+    """Raises `SettingError` for an attack that has nothing to climb."""
+    for label, root in _roots(made, sources).items():
+        if not isinstance(made[label], views.Attacked):
+            continue
+        if task.name == Detection.name:
+            raise SettingError(f"views/{label}: attacks on detectors are not available")
+        if root is not None and getattr(made[label].component, "climbs", "task") == "task":
+            raise SettingError(
+                f"views/{label}: the attack climbs the main task's loss, whose targets "
+                f"{type(root).__name__} does not have; set climbs: kl or attack another view"
+            )
 
 
 def schedule(config: Config) -> Callable[[float], float]:
@@ -118,6 +196,10 @@ def _training(config: Mapping[str, Any]) -> Config:
     number("training/clip_norm", full["clip_norm"], low=0)
     number("training/schedule/warmup_epochs", full["schedule"]["warmup_epochs"], low=0)
     one_of("training/forward", full["forward"], ("joint", "separate"))
+    full["augment"] = [
+        _component(f"training/augment/{place}", "augmentations", one, {})
+        for place, one in enumerate(several("training/augment", full["augment"]))
+    ]
     with _at("training/optimizer"):
         catalog.build("optimizers", full["optimizer"])
     with _at("training/schedule"):

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -25,13 +25,25 @@ from . import catalog, evaluation
 from .batch import Batch
 from .data._source import Examples, Source, data_root
 from .errors import SettingError
-from .network import Network
-from .objective import Step
+from .facts import Facts, Part
+from .network import Detector, Network
+from .objective import Objective, Step
 from .randomness import Stream, derive
-from .recipe import SPLITTING, Config, objective, resolve, schedule
+from .recipe import SPLITTING, Config, complete_data, objective, resolve, schedule, task_of
 from .splits import Split, split
+from .tasks import Task
 
 CHECKPOINT_VERSION = 1
+# What a report says of every loss: means over the epoch's steps.
+FIGURES = (
+    "raw_loss",
+    "weight",
+    "weighted_loss",
+    "loss_ratio",
+    "grad_norm",
+    "grad_cos",
+    "grad_conflict",
+)
 
 
 @dataclass(frozen=True)
@@ -50,33 +62,36 @@ class Report:
         return not all(map(math.isfinite, self.metrics.values()))
 
 
-@lru_cache(maxsize=2)
+# The last few data sets stay in memory, so that the next trial of a process need not read them.
+@lru_cache(maxsize=3)
 def _source(config: str, root: str) -> Source:
     found: Source = catalog.build("data", json.loads(config)).load(data_root(root))
     return found
 
 
 def load_source(config: Config, root: str = "") -> Source:
-    """The data set that a complete data config names; the last two stay in memory."""
+    """The data set that a complete data config names."""
     own = {key: value for key, value in config.items() if key not in SPLITTING}
     return _source(json.dumps(own, sort_keys=True), str(data_root(root)))
 
 
-@lru_cache(maxsize=2)
-def _parts(config: str, root: str, device: str) -> Split:
+@lru_cache(maxsize=3)
+def _parts(config: str, root: str, device: str) -> tuple[Split, Task]:
+    """The split data on the device, targets as losses see them, and the task that they define."""
     data = json.loads(config)
     whole = split(load_source(data, root), **{key: data[key] for key in SPLITTING})
-    return Split(
-        _moved(whole.train, device),
-        _moved(whole.validation, device),
-        _moved(whole.test, device),
-        whole.train_index,
-        whole.validation_index,
-    )
+    task = task_of(data).of(whole.train.y)
+    moved = {
+        name: Examples(part.x, task.encode(part.y)).to(device)
+        for name in ("train", "validation", "test", "unlabelled")
+        if (part := getattr(whole, name)) is not None
+    }
+    return replace(whole, **moved), task
 
 
-def _moved(part: Examples, device: str) -> Examples:
-    return Examples(part.x.to(device), part.y.to(device))
+def load_parts(config: Config, root: str, device: torch.device) -> tuple[Split, Task]:
+    """The split of a complete data config on a device, and its task."""
+    return _parts(json.dumps(config, sort_keys=True), str(data_root(root)), str(device))
 
 
 class Training:
@@ -97,15 +112,25 @@ class Training:
         self.settings: Config = self.recipe["training"]
         source = load_source(self.recipe["data"], root)
         self.box = source.box
-        data = json.dumps(self.recipe["data"], sort_keys=True)
-        self.parts = _parts(data, str(data_root(root)), str(self.device))
+        self.parts, self.task = load_parts(self.recipe["data"], root, self.device)
         self.done = 0
         with _seeded(derive(self.seed, "model"), self.device):
             self.model = self._model(source).to(self.device)
         with _seeded(derive(self.seed, "objective"), self.device):
-            self.objective = objective(self.recipe, self.box).to(self.device)
-        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
-        self.optimizer = catalog.build("optimizers", self.settings["optimizer"])(self.parameters)
+            self.objective = self._objective(root).to(self.device)
+        self.parameters = [
+            one
+            for one in (*self.model.parameters(), *self.objective.losses.parameters())
+            if one.requires_grad
+        ]
+        # What a weighter learns is no weight of a network: neither decayed nor clipped.
+        self.learned = list(self.objective.weighing.parameters())
+        groups = [{"params": self.parameters}]
+        if self.learned:
+            groups.append({"params": self.learned, "weight_decay": 0.0})
+        # The losses [k] in the first step of all, against which later ones are reported.
+        self.first: list[float] = []
+        self.optimizer = catalog.build("optimizers", self.settings["optimizer"])(groups)
         self.lr: float = self.optimizer.param_groups[0]["lr"]
         self.factor = schedule(self.settings["schedule"])
         self.clean = evaluation.benchmark("Clean", self.box)
@@ -127,13 +152,19 @@ class Training:
         self.model.train()
         self.objective.train()
         draws = Stream(derive(self.seed, "views", self.done), self.device)
-        batches = self._order()
+        order = self._order()
+        pictures = derive(self.seed, "pictures", self.done)
+        batches = self.parts.train.batches(order, device=self.device, seed=pictures)
         steps: list[Step] = []
         with _seeded(derive(self.seed, "dropout", self.done), self.device):
-            for i, index in enumerate(batches):
-                self._set_lr((self.done + i / len(batches)) / self.epochs)
-                steps.append(self._step(index, draws))
-        means = _means(steps)
+            for i, batch in enumerate(batches):
+                progress = (self.done + i / len(order)) / self.epochs
+                self._set_lr(progress)
+                self.objective.at(progress)
+                steps.append(self._step(batch, draws))
+        self.objective.end_epoch()
+        means = _means(steps, self.first)
+        self.first = self.first or steps[0].losses.tolist()
         self.done += 1
         trained = perf_counter()
         metrics = self._metrics(means)
@@ -141,9 +172,7 @@ class Training:
             self.done, metrics, self._weights(means), trained - began, perf_counter() - trained
         )
 
-    def _step(self, index: Tensor, draws: Stream) -> Step:
-        train = self.parts.train
-        batch = Batch(train.x.index_select(0, index), train.y.index_select(0, index))
+    def _step(self, batch: Batch, draws: Stream) -> Step:
         # zero_grad's profiler hooks take longer than this on a small network.
         for parameter in self.parameters:
             parameter.grad = None
@@ -151,6 +180,7 @@ class Training:
         if self.settings["clip_norm"] > 0:
             nn.utils.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
         self.optimizer.step()
+        self.objective.observe(self.model)
         return step
 
     def evaluate(
@@ -164,9 +194,8 @@ class Training:
         """Rows of the benchmarks (configs or short forms) on "validation" or "test"."""
         made = [evaluation.benchmark(one, self.box).to(self.device) for one in benchmarks]
         examples: Examples = getattr(self.parts, part)
-        task = self.objective.task
         return evaluation.evaluate(
-            self.model, made, examples, task, split=part, seed=seed, limit=limit
+            self.model, made, examples, self.task, split=part, seed=seed, limit=limit
         )
 
     def save(self, path: Path) -> None:
@@ -175,6 +204,7 @@ class Training:
             "version": CHECKPOINT_VERSION,
             "recipe": json.dumps(self.recipe),
             "done": self.done,
+            "first": self.first,
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -197,29 +227,55 @@ class Training:
                 f"{path} has checkpoint version {state['version']}, this program reads up to "
                 f"{CHECKPOINT_VERSION}; update it."
             )
-        if json.loads(state["recipe"]) != self.recipe:
+        if resolve(json.loads(state["recipe"])) != self.recipe:
             raise SettingError(f"{path} belongs to another recipe than the one that was asked for.")
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.done = state["done"]
+        self.first = state.get("first", [])
         self.reports = json.loads(state["reports"])
 
-    def _model(self, source: Source) -> Network:
+    def _model(self, source: Source) -> Network | Detector:
         x = self.parts.train.x
-        over = [dim for dim in range(x.dim()) if dim != 1]
+        if isinstance(x, Tensor) and source.mean is None:
+            over = [dim for dim in range(x.dim()) if dim != 1]
+            mean, deviation = x.mean(over).tolist(), x.std(over, correction=0).tolist()
+        else:
+            mean, deviation = list(source.mean or ()), list(source.deviation or ())
         try:
-            model: Network = catalog.build(
+            model: Network | Detector = catalog.build(
                 "architectures",
                 self.recipe["architecture"],
-                shape=tuple(x.shape[1:]),
-                outputs=len(source.classes),
-                mean=x.mean(over).tolist(),
-                deviation=x.std(over, correction=0).tolist(),
+                shape=self.parts.train.shape,
+                outputs=self.task.width(len(self.parts.classes)),
+                mean=mean,
+                deviation=deviation,
             )
         except SettingError as error:
             raise SettingError(f"architecture: {error}") from None
         return model
+
+    def _objective(self, root: str) -> Objective:
+        def load(config: Mapping[str, Any] | str) -> Part:
+            parts, _ = load_parts(complete_data(config), root, self.device)
+            return Part(parts.train, len(parts.classes))
+
+        hidden = self.parts.unlabelled
+        facts = Facts(
+            box=self.box,
+            shape=self.parts.train.shape,
+            outputs=self.task.width(len(self.parts.classes)),
+            width=self.model.width,
+            seed=derive(self.seed, "weighter"),
+            load=load,
+            unlabelled=None if hidden is None else Part(hidden, len(self.parts.classes)),
+        )
+        made = objective(self.recipe, self.task, facts)
+        # So that a view which cannot take the data is an error now and not in the first step.
+        blank = torch.zeros(2, *facts.shape, device=self.device)
+        made.try_views(Batch(blank, self.parts.train.y[:2]), Stream(0, self.device))
+        return made
 
     def _order(self) -> list[Tensor]:
         """This epoch's batches of indices; a last batch of one example is left out.
@@ -227,8 +283,8 @@ class Training:
         Batch normalisation cannot train on a single example.
         """
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.done))
-        order = torch.randperm(len(self.parts.train), generator=generator).to(self.device)
-        batches = list(order.split(self.settings["batch_size"]))
+        order = torch.randperm(len(self.parts.train), generator=generator)
+        batches = list(order.to(self.parts.train.y.device).split(self.settings["batch_size"]))
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches.pop()
         return batches
@@ -243,28 +299,28 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * factor
 
-    def _metrics(self, means: list[list[float]]) -> dict[str, float]:
-        (row, loss) = evaluation.evaluate(
+    def _metrics(self, means: Mapping[str, list[float]]) -> dict[str, float]:
+        rows = evaluation.evaluate(
             self.model,
             [self.clean],
             self.parts.validation,
-            self.objective.task,
+            self.task,
             split="validation",
             seed=0,
         )
         return {
-            "train/loss": means[0][0],
-            "train/weighted_loss": sum(means[2]),
-            "validation/accuracy": row["value"],
-            "validation/loss": loss["value"],
+            "train/loss": means["raw_loss"][0],
+            "train/weighted_loss": sum(means["weighted_loss"]),
+            **{
+                f"train/{name}": value
+                for name, value in self.objective.weighing.extra_passes(len(self.objective.labels)).items()
+            },
+            **{f"validation/{row['metric']}": row["value"] for row in rows},
         }
 
-    def _weights(self, means: list[list[float]]) -> dict[str, dict[str, float | None]]:
-        names = ("raw_loss", "weight", "weighted_loss", "grad_norm", "grad_cos")
+    def _weights(self, means: Mapping[str, list[float]]) -> dict[str, dict[str, float | None]]:
         return {
-            label: {
-                name: means[row][i] if row < len(means) else None for row, name in enumerate(names)
-            }
+            label: {name: means[name][i] if name in means else None for name in FIGURES}
             for i, label in enumerate(self.objective.labels)
         }
 
@@ -285,8 +341,8 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _means(steps: list[Step]) -> list[list[float]]:
-    """Means over an epoch's steps, [figures, k]; the only time that its figures leave the device.
+def _means(steps: list[Step], first: list[float]) -> dict[str, list[float]]:
+    """Means over an epoch's steps by figure, [k]; the only time that figures leave the device.
 
     They are kept as they are until then: small tensors cost less than adding them up on the way.
     """
@@ -297,8 +353,18 @@ def _means(steps: list[Step]) -> list[list[float]]:
         steps[0].coefficients,
         torch.stack(grams) if grams else None,
     )
-    figures = (whole.losses, whole.weights, whole.weighted, whole.norms, whole.cosines)
-    found: list[list[float]] = torch.stack(
-        [one.mean(0) for one in figures if one is not None]
-    ).tolist()
-    return found
+    cosines = whole.cosines
+    begun = whole.losses.new_tensor(first) if first else whole.losses[0]
+    figures = (
+        whole.losses,
+        whole.weights,
+        whole.weighted,
+        # A loss that began at 0 has no ratio.
+        torch.where(begun != 0, whole.losses / begun, 1.0),
+        whole.norms,
+        cosines,
+        None if cosines is None else (cosines < 0).to(cosines.dtype),
+    )
+    known = {name: one for name, one in zip(FIGURES, figures, strict=True) if one is not None}
+    means: list[list[float]] = torch.stack([one.mean(0) for one in known.values()]).tolist()
+    return dict(zip(known, means, strict=True))

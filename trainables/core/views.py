@@ -1,7 +1,8 @@
 """Views: another look at a batch, whatever makes it, behind one call.
 
-An augmentation needs no model, an attack does. `view(model, batch, goal, draws) -> Batch` hides the
-difference, leaves the model as it was found and keeps an attack inside its ball and box.
+An augmentation needs no model, an attack does, and a companion brings examples of its own.
+`view(model, batch, goal, draws) -> Batch` hides the difference, leaves the model as it was found and
+keeps an attack inside its ball and box.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ from . import catalog
 from .batch import Batch
 from .quantities import text
 from .randomness import Draws
+from .facts import Facts
 from .tasks import Goal
-from .threat import Box, enforce
+from .threat import enforce
+
+# An option of every view beside its own settings: the view that it is made of.
+COMMON = {"of": "clean"}
 
 
 class Augmented(nn.Module):
     """A view made without the model."""
 
+    needs_model = False
     component: Any
 
     def __init__(self, component: nn.Module) -> None:
@@ -39,6 +45,7 @@ class Augmented(nn.Module):
 class Attacked(nn.Module):
     """A view made by an attack that climbs `goal`; the ball and the box are enforced here."""
 
+    needs_model = True
     component: Any
 
     def __init__(self, component: nn.Module) -> None:
@@ -51,6 +58,26 @@ class Attacked(nn.Module):
         with guard(model):
             x_adv = attack(model, batch.x, batch.y, goal=goal, draws=draws)
         return Batch(enforce(batch.x, x_adv, attack.norm, attack.eps, attack.box), batch.y)
+
+
+class Accompanied(nn.Module):
+    """A view of examples that are not those of the batch."""
+
+    needs_model = False
+    component: Any
+
+    def __init__(self, component: nn.Module) -> None:
+        super().__init__()
+        self.component = component
+
+    @torch.no_grad()
+    def forward(self, model: nn.Module, batch: Batch, goal: Goal, draws: Draws) -> Batch:
+        """A batch of other examples."""
+        found: Batch = self.component(len(batch.x), draws)
+        return found
+
+
+View = Augmented | Attacked | Accompanied
 
 
 @contextmanager
@@ -75,16 +102,24 @@ def guard(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def make(config: Mapping[str, Any] | str, box: Box) -> Augmented | Attacked:
-    """The view that `config` names; `box` is the data's and is used unless the config has one."""
+def make(config: Mapping[str, Any] | str, facts: Facts) -> View:
+    """The view that `config` names; the data's box is used unless the config has one."""
     config = catalog.expand("views", config)
     found = catalog.check("views", config)
-    attacks = f"{__package__}.attacks."
-    component = catalog.build("views", config, box=box)
-    return Attacked(component) if found.__module__.startswith(attacks) else Augmented(component)
+    component = catalog.build("views", config, **facts.supplied())
+    kind = found.__module__.removeprefix(f"{__package__}.").partition(".")[0]
+    wrappers: dict[str, type[View]] = {"attacks": Attacked, "companions": Accompanied}
+    return wrappers.get(kind, Augmented)(component)
 
 
-def describe(view: Augmented | Attacked) -> dict[str, Any]:
+def judgeable(view: View) -> bool:
+    """Whether a model can be judged on the view: examples, targets and their pairing are kept."""
+    component = view.component
+    changed = getattr(component, "relabels", False) or getattr(component, "mixes", False)
+    return not isinstance(view, Accompanied) and not changed
+
+
+def describe(view: View) -> dict[str, Any]:
     """How tables name a view: family, short name and threat model (None where it has none)."""
     component = view.component
     parts = [component.short[0]]

@@ -1,4 +1,4 @@
-"""The gradient that gradient attacks climb."""
+"""What gradient attacks climb."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..tasks import Goal
 
@@ -18,3 +19,26 @@ def gradient(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, goal: Goal
         # Ones in front of every example's loss: the gradient of the sum, without making it.
         (found,) = torch.autograd.grad(loss, x, torch.ones_like(loss))
     return found
+
+
+class Divergence:
+    """The goal of moving a prediction [b, c] away from a reference, whatever the target is.
+
+    What is climbed is KL(softmax(reference) || softmax(prediction)), as in TRADES (arXiv
+    1901.08573); of a single output, a number, it is the squared difference. An example counts as
+    fooled where the highest logit is another one.
+    """
+
+    def __init__(self, reference: Tensor) -> None:
+        self.reference = reference.detach()
+
+    def loss(self, prediction: Tensor, y: Tensor) -> Tensor:
+        """The divergence per example, [b]."""
+        if prediction.shape[1] == 1:
+            return (prediction - self.reference).square().squeeze(1)
+        p, q = F.log_softmax(self.reference, 1), F.log_softmax(prediction, 1)
+        return F.kl_div(q, p, reduction="none", log_target=True).sum(1)
+
+    def fooled(self, prediction: Tensor, y: Tensor) -> Tensor:
+        """Whether the class has changed, bool [b]; never of a number."""
+        return prediction.argmax(1) != self.reference.argmax(1)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..batch import Batch
 from ..data._source import Examples
+from ..facts import Facts
 from ..randomness import ExampleStreams
-from ..tasks import Classification
+from ..tasks import Task
 from ..threat import Box
 from ..views import describe, make
 
@@ -27,14 +27,14 @@ class OnView(nn.Module):
 
     def __init__(self, *, view: Mapping[str, Any] | str = "Clean", box: Box = None) -> None:
         super().__init__()
-        self.view = make(view, box)
+        self.view = make(view, Facts(box=box))
         self.row = describe(self.view)
 
     def forward(
         self,
         model: nn.Module,
         examples: Examples,
-        task: Classification,
+        task: Task,
         *,
         seed: int,
         batch_size: int,
@@ -42,33 +42,33 @@ class OnView(nn.Module):
         """One row for each metric; the model must be in evaluation mode."""
         began = perf_counter()
         judged: dict[str, list[Tensor]] = {}
-        for start in range(0, len(examples), batch_size):
-            batch = Batch(
-                examples.x[start : start + batch_size], examples.y[start : start + batch_size]
-            )
-            index = torch.arange(start, start + len(batch.y))
+        numbers = torch.arange(len(examples))
+        order = numbers.split(batch_size)
+        for index, batch in zip(order, examples.batches(order, device=examples.y.device), strict=True):
             seen = self.view(model, batch, task, ExampleStreams(seed, index))
             with torch.no_grad():
-                found = task.judge(model(seen.x), seen.y)
+                found = task.judge(task.predict(model, seen), seen.y)
                 if self.row["family"] == "adversarial":
-                    found["accuracy"] &= ~task.fooled(model(batch.x), batch.y)
-            for metric, values in found.items():
-                judged.setdefault(metric, []).append(values)
-        n = len(examples)
-        rows = []
-        for metric, parts in judged.items():
-            values = torch.cat(parts)
-            counted = values.dtype == torch.bool
-            rows.append(
-                self.row
-                | {
-                    "metric": metric,
-                    "value": values.double().mean().item(),
-                    "n_examples": n,
-                    "n_correct": int(values.sum()) if counted else None,
-                    "seed": seed,
-                    "duration_s": perf_counter() - began,
-                    "unreliable": None,
-                }
-            )
-        return rows
+                    clean = task.judge(task.predict(model, batch), batch.y)
+                    found = {name: _worse(found[name], clean[name]) for name in found}
+            for name, values in found.items():
+                judged.setdefault(name, []).append(values)
+        figures = task.summary({name: torch.cat(parts) for name, parts in judged.items()})
+        return [
+            self.row
+            | {
+                "metric": metric,
+                "value": value,
+                "n_examples": len(examples),
+                "n_correct": right,
+                "seed": seed,
+                "duration_s": perf_counter() - began,
+                "unreliable": None,
+            }
+            for metric, (value, right) in figures.items()
+        ]
+
+
+def _worse(attacked: Tensor, clean: Tensor) -> Tensor:
+    """Right only where both are; what is no verdict is that of the attacked input."""
+    return attacked & clean if attacked.dtype == torch.bool else attacked
