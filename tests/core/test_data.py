@@ -163,14 +163,14 @@ def test_idx_plain_and_compressed(tmp_path: Path) -> None:
 )
 def test_damaged_idx_is_named(tmp_path: Path, raw: bytes, rule: str) -> None:
     (tmp_path / "file").write_bytes(raw)
-    with pytest.raises(MissingDataError, match=f"file is damaged or another file: {rule}"):
+    with pytest.raises(SettingError, match=f"file is damaged or another file: {rule}"):
         read_idx(tmp_path / "file", (2, 3))
 
 
 @pytest.mark.parametrize("raw", [b"not gzip", gzip.compress(idx(bytes(6), 2, 3))[:-9]])
 def test_damaged_gzip_is_named(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "file.gz").write_bytes(raw)
-    with pytest.raises(MissingDataError, match="cannot be unpacked"):
+    with pytest.raises(SettingError, match="cannot be unpacked"):
         read_idx(tmp_path / "file.gz", (2, 3))
 
 

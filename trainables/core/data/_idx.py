@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..errors import MissingDataError
+from ..errors import SettingError
 from ._source import Examples, Source, missing
 
 _PARTS = {"train": 60_000, "t10k": 10_000}
@@ -26,7 +26,7 @@ _SIDE = 28
 def read_idx(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """The unsigned bytes in an idx file, plain or gzip-compressed (by its name), as `shape`.
 
-    Raises `MissingDataError` naming the file, the rule and what was found when it is damaged or
+    Raises `SettingError` naming the file, the rule and what was found when it is damaged or
     holds something else.
     """
     try:
@@ -47,10 +47,13 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(raw, dtype=np.uint8, offset=start).reshape(shape)
 
 
-def load_images(root: Path, folder: str, classes: tuple[str, ...], origin: str) -> Source:
+def load_images(
+    root: Path, folder: str, title: str, classes: tuple[str, ...], origin: str
+) -> Source:
     """The 60,000 + 10,000 grey 28 x 28 images under `root/folder/raw`, in [0, 1].
 
-    Raises `MissingDataError` when a file is absent, damaged or has another count.
+    Raises `MissingDataError` when a file is absent, `SettingError` when one is damaged or has
+    another count.
     """
     raw = root / folder / "raw"
     parts = {}
@@ -72,6 +75,7 @@ def load_images(root: Path, folder: str, classes: tuple[str, ...], origin: str) 
         box=(0.0, 1.0),
         units="pixel [0, 1]",
         provenance=f"{folder}, original idx files and split, 60000 + 10000 images, bytes / 255",
+        title=title,
     )
 
 
@@ -83,5 +87,5 @@ def _find(raw: Path, name: str, folder: str, origin: str) -> Path:
     raise missing(folder, places, origin)
 
 
-def _damaged(path: Path, rule: str) -> MissingDataError:
-    return MissingDataError(f"{path} is damaged or another file: {rule}. Get it again.")
+def _damaged(path: Path, rule: str) -> SettingError:
+    return SettingError(f"{path} is damaged or another file: {rule}. Get it again.")

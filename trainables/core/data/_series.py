@@ -1,8 +1,8 @@
 """Reads time-series files: .ts, .tsv, .arff, .txt and .npz, as the UCR and UEA archives use them.
 
-Every reader gives the values as float64 `[n, c, t]` and the labels as text, as spelled in the
-file. What is not supported (missing values, unequal lengths, time stamps, regression targets) is
-an error that names the file and the line.
+Every reader gives the values as float64 and the labels as text, as spelled in the file. What is not
+supported (time stamps; missing values and unequal lengths where the caller does not ask for them)
+is an error that names the file and the line.
 """
 
 from __future__ import annotations
@@ -30,20 +30,50 @@ def read_series(path: Path) -> tuple[Values, list[str]]:
     the label), `.arff` (comma-separated, label last), `.tsv` (tab-separated, label first), `.txt`
     (separated by blanks or commas, label first). Raises `SettingError` naming file and line.
     """
-    series: list[list[Values]] = []
+    series, labels = _read(path, _ROWS[path.suffix](path))
+    return np.stack(series), labels
+
+
+def read_uneven(
+    path: Path, *, target: bool, gaps: bool, unequal: bool
+) -> tuple[list[Values], list[str]]:
+    """Every series `[c, t]` of a .ts file and its label, as text.
+
+    With `target` the labels are the values of a regression set, else classes. With `gaps` a missing
+    value is NaN, with `unequal` the series may differ in length (all channels of one may not);
+    without, both are errors. Raises `SettingError` naming file and line.
+    """
+    return _read(path, _ts(path, target=target), gaps=gaps, unequal=unequal)
+
+
+def _read(
+    path: Path, rows: Iterator[tuple[int, Row]], *, gaps: bool = False, unequal: bool = False
+) -> tuple[list[Values], list[str]]:
+    series: list[Values] = []
     labels: list[str] = []
-    first_line = 0
-    for number, (channels, label) in _ROWS[path.suffix](path):
-        row = [_numbers(path, number, text, _SPLIT[path.suffix]) for text in channels]
+    first: tuple[list[Values], int] = [], 0
+    for number, (channels, label) in rows:
+        row = [_numbers(path, number, text, _SPLIT[path.suffix], gaps=gaps) for text in channels]
         if not label:
             _refuse(path, number, "the class label is missing")
-        first_line = first_line or number
-        _compare(path, number, row, series[0] if series else row, first_line)
-        series.append(row)
+        first = first if series else (row, number)
+        _compare(path, number, row, *first, unequal=unequal)
+        series.append(np.array(row, dtype=np.float64))
         labels.append(label)
     if not series:
         raise SettingError(f"{path} holds no series")
-    return np.array(series, dtype=np.float64), labels
+    return series, labels
+
+
+def values_of(path: Path, labels: Sequence[str]) -> npt.NDArray[np.float64]:
+    """The targets of a regression set `[n]`; raises `SettingError` for what is no finite number."""
+    found = [_number(label) for label in labels]
+    if None in found:
+        row = found.index(None)
+        raise SettingError(
+            f"{path}, series {row + 1}: the target must be a finite number, found {labels[row]!r}"
+        )
+    return np.array(found, dtype=np.float64)
 
 
 def read_npz(path: Path) -> dict[str, tuple[Values, list[str]]]:
@@ -121,7 +151,7 @@ def _lines(path: Path, margin: str | None = None) -> Iterator[tuple[int, str]]:
                 yield number, line.strip(margin)
 
 
-def _ts(path: Path) -> Iterator[tuple[int, Row]]:
+def _ts(path: Path, *, target: bool = False) -> Iterator[tuple[int, Row]]:
     in_data = False
     for number, line in _lines(path):
         if line.startswith("#"):
@@ -138,10 +168,12 @@ def _ts(path: Path) -> Iterator[tuple[int, Row]]:
             in_data = True
         elif tag == "@timestamps" and on:
             _refuse(path, number, "time stamps are not supported")
-        elif tag == "@targetlabel" and on:
+        elif tag == "@targetlabel" and on and not target:
             _refuse(path, number, "this is a regression set; a set with classes is needed")
-        elif tag == "@classlabel" and not on:
+        elif tag == "@classlabel" and not on and not target:
             _refuse(path, number, "the series have no class labels")
+        elif target and (tag, on) in (("@classlabel", True), ("@targetlabel", False)):
+            _refuse(path, number, "the series have no target values; a regression set is needed")
         elif not tag.startswith("@"):
             _refuse(path, number, "a series stands before the line '@data'")
     if not in_data:
@@ -203,8 +235,12 @@ _SPLIT: dict[str, Callable[[str], list[str]]] = {
 }
 
 
-def _numbers(path: Path, line: int, text: str, split: Callable[[str], list[str]]) -> Values:
+def _numbers(
+    path: Path, line: int, text: str, split: Callable[[str], list[str]], *, gaps: bool
+) -> Values:
     fields = split(text)
+    if gaps:
+        fields = ["nan" if field.strip() in ("", "?") else field for field in fields]
     try:
         values = np.array(fields, dtype=np.float64)
     except ValueError:
@@ -213,7 +249,7 @@ def _numbers(path: Path, line: int, text: str, split: Callable[[str], list[str]]
         if found in ("", "?"):
             _refuse(path, line, f"missing values are not supported (value {column + 1})")
         _refuse(path, line, f"value {column + 1} must be a number, found {found!r}")
-    finite = np.isfinite(values)
+    finite = ~np.isinf(values) if gaps else np.isfinite(values)
     if not finite.all():
         column = int(finite.argmin())
         found = fields[column].strip()
@@ -223,13 +259,22 @@ def _numbers(path: Path, line: int, text: str, split: Callable[[str], list[str]]
 
 
 def _compare(
-    path: Path, line: int, row: list[Values], first: list[Values], first_line: int
+    path: Path,
+    line: int,
+    row: list[Values],
+    first: list[Values],
+    first_line: int,
+    *,
+    unequal: bool,
 ) -> None:
     if len(row) != len(first):
         rule = f"as many channels as in line {first_line}"
         _refuse(path, line, f"{rule} are needed ({len(first)}), found {len(row)}")
     for channel in row:
-        if len(channel) != len(first[0]):
+        if unequal and len(channel) != len(row[0]):
+            lengths = f"{len(row[0])} and {len(channel)} values"
+            _refuse(path, line, f"the channels of a series must be equally long, found {lengths}")
+        if not unequal and len(channel) != len(first[0]):
             _refuse(
                 path,
                 line,

@@ -26,6 +26,8 @@ class Digits:
     that a class has no example in one of the parts.
     """
 
+    task = "classification"
+
     def __init__(self, *, test: float = 0.25) -> None:
         if isinstance(test, bool) or not isinstance(test, int | float) or not 0 < test < 1:
             raise SettingError(f"test must be a number between 0 and 1, found {test!r}")
@@ -57,4 +59,5 @@ class Digits:
             units="pixel [0, 1]",
             provenance=f"scikit-learn's digits, {len(y)} images, pixel / 16; own fixed stratified "
             f"test part of {total}",
+            title="Digits",
         )

@@ -13,11 +13,14 @@ class FashionMNIST:
     Inputs `[n, 1, 28, 28]` in [0, 1]; 6,000 + 1,000 images of each class. arXiv 1708.07747.
     """
 
+    task = "classification"
+
     def load(self, root: Path) -> Source:
-        """Both parts; raises `MissingDataError` when a file is absent or damaged."""
+        """Both parts; raises `MissingDataError` for absent files, `SettingError` for damaged."""
         return load_images(
             root,
             folder="FashionMNIST",
+            title="Fashion-MNIST",
             classes=(
                 "T-shirt/top",
                 "Trouser",

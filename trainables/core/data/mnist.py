@@ -15,11 +15,14 @@ class MNIST:
     learning applied to document recognition".
     """
 
+    task = "classification"
+
     def load(self, root: Path) -> Source:
-        """Both parts; raises `MissingDataError` when a file is absent or damaged."""
+        """Both parts; raises `MissingDataError` for absent files, `SettingError` for damaged."""
         return load_images(
             root,
             folder="MNIST",
+            title="MNIST",
             classes=tuple("0123456789"),
             origin="the MNIST page of Yann LeCun or torchvision.datasets.MNIST(download=True)",
         )

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import SettingError, nearest
+from ..errors import SettingError
+from ..quantities import flag
+from ._archive import find_set, set_name
 from ._series import FORMS, Values, class_names, normalised, read_npz, read_series
 from ._source import Examples, Source, missing
 
@@ -37,15 +39,12 @@ class UCR:
     (file and line are named) and `MissingDataError` if the set is not there.
     """
 
+    task = "classification"
     short = ("UCR", "dataset")
 
     def __init__(self, *, dataset: str = "ECG200", normalise: bool = True) -> None:
-        if not isinstance(dataset, str) or dataset in ("", "..") or dataset != Path(dataset).name:
-            raise SettingError(f"dataset must be the name of a set, not a path, found {dataset!r}")
-        if not isinstance(normalise, bool):
-            raise SettingError(f"normalise must be true or false, found {normalise!r}")
-        self.dataset = dataset
-        self.normalise = normalise
+        self.dataset = set_name(dataset)
+        self.normalise = flag("normalise", normalise)
 
     def load(self, root: Path) -> Source:
         """Both parts of the set, read from below `root`."""
@@ -65,6 +64,7 @@ class UCR:
             units="standard deviations" if self.normalise else "as in the file",
             provenance=f"UCR/UEA archive {self.dataset} from {files}, published split, "
             f"{len(train[1])} + {len(test[1])} series of {_size(train[0])}, {done}",
+            title=f"UCR {self.dataset}",
         )
 
     def _examples(self, part: _Part, numbers: dict[str, int]) -> Examples:
@@ -76,12 +76,7 @@ class UCR:
         )
 
     def _read(self, root: Path) -> tuple[_Part, _Part, str]:
-        places = [root / folder / self.dataset for folder in _FOLDERS]
-        folder = next((place for place in places if place.is_dir()), None)
-        if folder is None:
-            known = _sets(root)
-            hint = nearest(self.dataset, known) if known else ""
-            raise missing(f"The set {self.dataset!r}", places, _ORIGIN, hint)
+        folder = find_set(root, self.dataset, _FOLDERS, _ORIGIN)
         stems = [folder / f"{self.dataset}_{part}" for part in ("TRAIN", "TEST")]
         forms = [
             [form for form in FORMS if stem.with_name(stem.name + form).is_file()] for stem in stems
@@ -116,18 +111,6 @@ def _same_labels(files: str, train: list[str], test: list[str]) -> None:
             f"{files}: the two forms label differently: {', '.join(spelled[0])} in the training "
             f"part, {', '.join(spelled[1])} in the test part; both parts in one form are needed"
         )
-
-
-def _sets(root: Path) -> list[str]:
-    """The names of the sets below `root`; directly under it only folders that look like one."""
-    found = set()
-    for name in _FOLDERS:
-        folder = root / name
-        if folder.is_dir():
-            for one in folder.iterdir():
-                if one.is_dir() and (name or next(one.glob(f"{one.name}_TRAIN.*"), None)):
-                    found.add(one.name)
-    return sorted(found)
 
 
 def _size(x: Values) -> str:
