@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..gradients import Gradients
-from ..quantities import one_of
+from ..errors import SettingError
+from ..gradients import Gradients, cosines_of, norms_of
+from ..quantities import number, one_of, whole
+from ._numbers import hold
 
 
 class GradientSimilarity(nn.Module):
@@ -23,24 +25,65 @@ class GradientSimilarity(nn.Module):
     Each auxiliary loss is gated by itself. Where either gradient is 0 its cosine is taken as 0 and
     the auxiliary loss is dropped (projection: kept as it is). The promise to follow descent on the
     main loss holds for plain gradient steps; momentum and Adam weaken it.
+
+    `ema` in [0, 1) smooths the cosine over steps, c <- ema c + (1 - ema) c_now with the first c as
+    it is, because the cosine of single batches is noisy; the promise then holds only on average.
+    It is an addition to the paper (0: none), and an error with "projection", which would no longer
+    take away what this step's gradients have against each other. Needs at least two losses.
     """
 
-    def __init__(self, *, form: str = "weighted") -> None:
+    per_loss = True
+    least = 2
+
+    def __init__(self, *, k: int, form: str = "weighted", ema: float = 0.0) -> None:
         super().__init__()
+        whole("losses", k, low=self.least)
         self.form = one_of("form", form, ("weighted", "unweighted", "projection"))
+        share = number("ema", ema, low=0, high=1)
+        if share == 1:
+            raise SettingError(f"ema must be below 1, found {ema!r}")
+        self.smooths = share > 0
+        if self.smooths and self.form == "projection":
+            raise SettingError(f"ema must be 0 with form 'projection', found {ema!r}")
+        hold(self, "ema", share)
+        self.register_buffer("smooth", torch.zeros(k, dtype=torch.float64))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.ema: Tensor
+        self.smooth: Tensor
+        self.step: Tensor
 
     @torch.no_grad()
     def forward(self, losses: Tensor, gradients: Gradients) -> Tensor:
         """Weights [k] from the Gramian [k, k]."""
-        if self.form == "weighted":
-            weights = gradients.cosines.clamp(min=0)
-        elif self.form == "unweighted":
-            agree = gradients.gramian[0] >= 0
-            weights = (agree & (gradients.norms * gradients.norms[0] > 0)).to(losses.dtype)
+        gramian = gradients.gramian
+        if self.form == "projection":
+            return _projected(losses, gramian)
+        norms = norms_of(gramian)
+        agreement = gramian[0]
+        if self.smooths:
+            agreement = self._smoothed(cosines_of(gramian, norms))
+        if self.form == "unweighted":
+            weights = ((agreement >= 0) & (norms * norms[0] > 0)).to(losses.dtype)
+        elif self.smooths:
+            weights = torch.where(norms * norms[0] > 0, agreement.clamp(min=0), 0.0)
         else:
-            against = gradients.gramian[0].clamp(max=0) / gradients.gramian[0, 0]
-            weights = torch.ones_like(losses)
-            weights[0] -= torch.nan_to_num(against, nan=0.0, posinf=0.0, neginf=0.0).sum()
-            return weights
+            weights = cosines_of(gramian, norms).clamp(min=0)
+        weights = weights.to(losses.dtype)
         weights[0] = 1
         return weights
+
+    def _smoothed(self, cosines: Tensor) -> Tensor:
+        cosines = cosines.double()
+        mixed = self.smooth + (1 - self.ema) * (cosines - self.smooth)
+        self.smooth.copy_(torch.where(self.step > 0, mixed, cosines))
+        self.step += 1
+        return self.smooth.clone()
+
+
+def _projected(losses: Tensor, gramian: Tensor) -> Tensor:
+    against = gramian[0].clamp(max=0) / gramian[0, 0]
+    # A main gradient that is all but 0 would leave the dtype's range.
+    against = torch.nan_to_num(against, nan=0.0, posinf=0.0, neginf=0.0).clamp(min=-1e30)
+    weights = torch.ones_like(losses)
+    weights[0] -= against.sum()
+    return weights
