@@ -147,8 +147,10 @@ _FIELDS: dict[str, list[Any]] = {
         _field("raw_loss", pa.float64(), "mean loss of the epoch, before weight and coefficient"),
         _field("weight", pa.float64(), "mean weight of the epoch, without the coefficient"),
         _field("weighted_loss", pa.float64(), "mean of weight x coefficient x loss over the epoch"),
+        _field("loss_ratio", pa.float64(), "mean of loss over the loss in the trial's first step"),
         _field("grad_norm", pa.float64(), "norm of the loss's gradient, where measured"),
         _field("grad_cos", pa.float64(), "cosine with the main loss's gradient, where measured"),
+        _field("grad_conflict", pa.float64(), "share of the steps in which that cosine was below 0"),
     ],
 }
 

@@ -19,7 +19,6 @@ from study.ledger import Ledger
 from study.searcher import Searcher, searcher
 from study.spec import Arm, Study, group
 
-EVERY_EPOCH = ("validation/accuracy", "validation/loss")
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 
@@ -350,7 +349,8 @@ def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str) -> str
     study = conductor.study
     search = trial.phase == "search"
     # A metric that is a benchmark's figure is needed at the end of a confirmed trial, too.
-    at_end = [] if study.search.metric in EVERY_EPOCH else [study.epochs]
+    of_benchmark = study.search.metric.count("/") > 1
+    at_end = [study.epochs] if of_benchmark else []
     probe_at = [*conductor.rungs, study.epochs] if search else at_end
     return json.dumps(
         {

@@ -27,7 +27,7 @@ def train(
     """Train a recipe in `folder`: `recipe.json`, `reports.jsonl`, `last.pt` and `best.pt`.
 
     A folder that holds a run already is refused unless `resume` is set and the recipe is the same.
-    The best checkpoint is the one with the highest validation accuracy.
+    The best checkpoint is the one that is best by the task's first metric on validation.
     """
     begun = (folder / "recipe.json").exists()
     if begun and not resume:
@@ -42,15 +42,17 @@ def train(
         say(f"Going on after epoch {training.done} of {training.epochs}.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(training.recipe, indent=1), encoding="utf-8")
-    best = max((one["metrics"]["validation/accuracy"] for one in training.reports), default=-1.0)
+    name, mode = next(iter(training.task.best.items()))
+    metric, sign = f"validation/{name}", 1 if mode == "max" else -1
+    best = max((sign * one["metrics"][metric] for one in training.reports), default=-math.inf)
     began, first = monotonic(), training.done
     while training.done < training.epochs:
         report = training.epoch()
         training.reports.append({"epoch": report.epoch, "metrics": report.metrics})
         training.save(folder / "last.pt")
-        accuracy = report.metrics["validation/accuracy"]
-        if accuracy > best:
-            best = accuracy
+        value = report.metrics[metric]
+        if sign * value > best:
+            best = sign * value
             training.save(folder / "best.pt")
         rows = [json.dumps({"epoch": report.epoch} | _plain(report.metrics))]
         with (folder / "reports.jsonl").open("a", encoding="utf-8") as file:
@@ -59,7 +61,7 @@ def train(
         say(
             f"epoch {report.epoch}/{training.epochs}  "
             f"train loss {report.metrics['train/loss']:.4f}  "
-            f"validation accuracy {100 * accuracy:.2f} %  "
+            f"validation {_shown(name, value)}  "
             + "  ".join(f"{k} {v['raw_loss']:.4f}" for k, v in list(report.weights.items())[1:])
             + f"  {report.train_s:.1f} s  ETA {clock(left)}"
         )
@@ -132,6 +134,10 @@ def recipe_of(
     for change in changes:
         apply(recipe, change)
     return recipe
+
+
+def _shown(metric: str, value: float) -> str:
+    return f"{metric} {100 * value:.2f} %" if metric == "accuracy" else f"{metric} {value:.4g}"
 
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float | str]:
