@@ -14,6 +14,7 @@ from typing import Any
 Tree = dict[str, Any]
 
 COEFFICIENT = {"low": 0.01, "high": 10.0, "log": True, "default": 1.0}
+SIGMA = {"low": 0.01, "high": 0.5, "log": True, "default": 0.1}
 
 METHODS: dict[str, Tree] = {
     # The task's main loss on the clean view and nothing else.
@@ -23,7 +24,7 @@ METHODS: dict[str, Tree] = {
         "views": {
             "noisy": {
                 "name": "GaussianNoise",
-                "sigma": {"low": 0.01, "high": 0.5, "log": True, "default": 0.1},
+                "sigma": SIGMA,
             }
         },
         "losses": {
@@ -41,7 +42,7 @@ METHODS: dict[str, Tree] = {
         "views": {
             "noisy": {
                 "name": "GaussianNoise",
-                "sigma": {"low": 0.01, "high": 0.5, "log": True, "default": 0.1},
+                "sigma": SIGMA,
             }
         },
         "losses": {
@@ -60,7 +61,7 @@ METHODS: dict[str, Tree] = {
         "views": {
             "noisy": {
                 "name": "GaussianNoise",
-                "sigma": {"low": 0.01, "high": 0.5, "log": True, "default": 0.1},
+                "sigma": SIGMA,
             }
         },
         "losses": {"noisy": {"name": "CrossEntropy", "view": "noisy", "coefficient": COEFFICIENT}},
@@ -74,6 +75,175 @@ METHODS: dict[str, Tree] = {
     "adversarial_training": {
         "views": {"adv": {"name": "PGD", "norm": "linf", "eps": "8/255", "steps": 10}},
         "losses": {"main": {"name": "CrossEntropy", "view": "adv"}},
+    },
+    # UDA with few labels (set data.labels): consistency on examples whose labels are hidden.
+    "uda_few_labels": {
+        "views": {
+            "unlabelled": {"name": "Unlabelled", "ratio": {"low": 1, "high": 7, "default": 1}},
+            "noisy": {"name": "GaussianNoise", "of": "unlabelled", "sigma": SIGMA},
+        },
+        "losses": {
+            "kl": {
+                "name": "Consistency",
+                "target": "unlabelled",
+                "view": "noisy",
+                "temperature": {"low": 0.4, "high": 1.0, "default": 0.4},
+                "confidence": {"low": 0.0, "high": 0.95, "default": 0.8},
+                "coefficient": COEFFICIENT,
+            }
+        },
+    },
+    # TRADES (arXiv 1901.08573): the view climbs the divergence that the loss names; beta is 6,
+    # searched from 1 to 10 there.
+    "trades": {
+        "views": {
+            "adv": {
+                "name": "PGD",
+                "norm": "linf",
+                "eps": 0.031,
+                "steps": 10,
+                "step_size": 0.007,
+                "climbs": "kl",
+                "start_sigma": 0.001,
+            }
+        },
+        "losses": {
+            "robust": {
+                "name": "TRADES",
+                "view": "adv",
+                "coefficient": {"low": 1.0, "high": 10.0, "log": True, "default": 6.0},
+            }
+        },
+    },
+    # Misclassification-aware adversarial training (Wang et al., ICLR 2020), lambda 5.
+    "mart": {
+        "views": {
+            "adv": {"name": "PGD", "norm": "linf", "eps": 0.031, "steps": 10, "step_size": 0.007}
+        },
+        "losses": {
+            "main": {"name": "MART", "view": "adv", "term": "boosted"},
+            "robust": {
+                "name": "MART",
+                "view": "adv",
+                "term": "weighted-kl",
+                "coefficient": {"low": 1.0, "high": 10.0, "log": True, "default": 5.0},
+            },
+        },
+    },
+    # Adversarial logit pairing (arXiv 1803.06373): both views have their labels.
+    "logit_pairing": {
+        "views": {"adv": {"name": "PGD", "norm": "linf", "eps": "8/255", "steps": 10}},
+        "losses": {
+            "adv": {"name": "CrossEntropy", "view": "adv", "coefficient": COEFFICIENT},
+            "pairing": {
+                "name": "LogitPairing",
+                "view": "adv",
+                "coefficient": {"low": 0.01, "high": 10.0, "log": True, "default": 0.5},
+            },
+        },
+    },
+    # Double backpropagation (arXiv 1711.09404); the coefficient depends on the input's units.
+    "input_gradient_penalty": {
+        "losses": {
+            "penalty": {
+                "name": "InputGradientPenalty",
+                "coefficient": {"low": 0.001, "high": 100.0, "log": True, "default": 1.0},
+            }
+        },
+    },
+    # The consistency term of AugMix (arXiv 1912.02781), 12 times, with noise as the augmentation.
+    "jensen_shannon": {
+        "views": {
+            "augmented1": {"name": "GaussianNoise", "sigma": SIGMA},
+            "augmented2": {"name": "GaussianNoise", "sigma": SIGMA},
+        },
+        "losses": {
+            "divergence": {
+                "name": "JensenShannon",
+                "coefficient": {"low": 1.0, "high": 24.0, "log": True, "default": 12.0},
+            }
+        },
+    },
+    # Contrast between two crops of each image beside the labels (SimCLR, arXiv 2002.05709); its
+    # further augmentations can be put in the place of these.
+    "nt_xent": {
+        "views": {"augmented1": {"name": "Compose"}, "augmented2": {"name": "Compose"}},
+        "losses": {
+            "contrast": {
+                "name": "NTXent",
+                "temperature": {"low": 0.05, "high": 1.0, "log": True, "default": 0.5},
+                "coefficient": COEFFICIENT,
+            }
+        },
+    },
+    # The same with all examples of a class as positives (arXiv 2004.11362).
+    "supervised_contrastive": {
+        "views": {"augmented1": {"name": "Compose"}, "augmented2": {"name": "Compose"}},
+        "losses": {
+            "contrast": {
+                "name": "SupervisedContrastive",
+                "temperature": {"low": 0.05, "high": 1.0, "log": True, "default": 0.1},
+                "coefficient": COEFFICIENT,
+            }
+        },
+    },
+    # Say how an image was turned (RotNet, arXiv 1803.07728), beside its class.
+    "rotation": {
+        "views": {"rotated": {"name": "Rotate90"}},
+        "losses": {
+            "rotation": {
+                "name": "RotationPrediction",
+                "view": "rotated",
+                "coefficient": COEFFICIENT,
+            }
+        },
+    },
+    # Fill in what was hidden of a series (arXiv 2010.02803), beside its class.
+    "masked_reconstruction": {
+        "views": {
+            "masked": {"name": "MaskValues", "share": {"low": 0.05, "high": 0.75, "default": 0.15}}
+        },
+        "losses": {
+            "reconstruction": {
+                "name": "MaskedReconstruction",
+                "view": "masked",
+                "coefficient": COEFFICIENT,
+            }
+        },
+    },
+    # Other main losses than cross-entropy: focal (arXiv 1708.02002), Crammer and Singer's hinge,
+    # squares (arXiv 2006.07322).
+    "focal": {
+        "losses": {"main": {"name": "Focal", "gamma": {"low": 0.0, "high": 5.0, "default": 2.0}}}
+    },
+    "hinge": {
+        "losses": {
+            "main": {
+                "name": "Hinge",
+                "margin": {"low": 0.1, "high": 10.0, "log": True, "default": 1.0},
+            }
+        }
+    },
+    "mse": {"losses": {"main": {"name": "MSE"}}},
+    # Training on mixed examples only: arXiv 1710.09412 and 1905.04899.
+    "mixup": {
+        "views": {
+            "mixed": {
+                "name": "Mixup",
+                "alpha": {"low": 0.1, "high": 4.0, "log": True, "default": 1.0},
+            }
+        },
+        "losses": {"main": {"name": "CrossEntropy", "view": "mixed"}},
+    },
+    "cutmix": {
+        "views": {
+            "mixed": {
+                "name": "CutMix",
+                "alpha": {"low": 0.1, "high": 4.0, "log": True, "default": 1.0},
+                "p": {"low": 0.1, "high": 1.0, "default": 1.0},
+            }
+        },
+        "losses": {"main": {"name": "CrossEntropy", "view": "mixed"}},
     },
 }
 # Old spelling -> method, and where its one value goes.

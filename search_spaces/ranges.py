@@ -7,6 +7,9 @@ A leaf of a config is a range when it is one of the classes below or a mapping i
     form: {values: [weighted, unweighted]}                    # Choice
     optimizer: {values: [{name: SGD, lr: {low: 0.01, high: 1.0}}, {name: Adam}]}   # conditional
 
+A number may depend on a choice elsewhere: with `unless: {weighter: [GradNorm, FAMO]}` it is not
+drawn and has its default where the choice at the path "weighter" has one of these labels.
+
 The path of a leaf ("training/optimizer/lr") is its name everywhere: in the sampler, in the ledger
 and in the tables. What lies inside a chosen mapping continues the path of the choice, so that
 settings of different options are columns of one table.
@@ -24,6 +27,8 @@ from fractions import Fraction
 from typing import Any
 
 Scalar = None | bool | int | float | str
+# A choice's path and labels of it; None for none.
+Unless = tuple[str, tuple[Scalar, ...]] | None
 
 
 class RangeError(ValueError):
@@ -35,13 +40,15 @@ class Float:
     """A real number between `low` and `high`, both included, in the unit of the setting.
 
     `log` draws evenly in the logarithm and needs low > 0. `default` is the paper's value; where
-    there is none it is the middle of the range (geometric if `log`). Raises `RangeError`.
+    there is none it is the middle of the range (geometric if `log`). `unless` is the path of a
+    choice and those of its labels with which the number is not drawn. Raises `RangeError`.
     """
 
     low: float
     high: float
     log: bool = False
     default: float | None = None
+    unless: Unless = None
 
     def __post_init__(self) -> None:
         for key in ("low", "high", "default"):
@@ -84,13 +91,14 @@ class Integer:
     """A whole number between `low` and `high`, both included.
 
     `log` draws evenly in the logarithm and needs low >= 1. Without a `default` it is the rounded
-    middle (geometric if `log`). Raises `RangeError`.
+    middle (geometric if `log`). `unless` is as for `Float`. Raises `RangeError`.
     """
 
     low: int
     high: int
     log: bool = False
     default: int | None = None
+    unless: Unless = None
 
     def __post_init__(self) -> None:
         for key in ("low", "high", "default"):
@@ -225,11 +233,13 @@ def sample(tree: Any, choose: Chooser, path: str = "") -> tuple[Any, dict[str, S
     """A config without ranges, and the values drawn for them by path.
 
     `choose(path, range)` draws each one; for a `Choice` it returns a label. A chosen mapping is
-    walked too, its inner paths under the path of the choice. The config shares no container with
-    `tree`. Raises `RangeError` for an impossible range or a drawn value outside its range.
+    walked too, its inner paths under the path of the choice. A choice that other ranges depend on
+    is drawn when the first of them is met; a range that another choice rules out has its default
+    and no param. The config shares no container with `tree`. Raises `RangeError` for an impossible
+    range or a drawn value outside its range.
     """
-    params: dict[str, Scalar] = {}
-    return _walk(tree, choose, path, params), params
+    walk = _Walk(tree, path, choose)
+    return walk.config(tree, path), walk.params
 
 
 def defaults(tree: Any) -> Any:
@@ -271,12 +281,17 @@ def uniform(seed_text: str) -> Chooser:
 def tune_space(tree: Any, path: str = "") -> Any:
     """The same space as a `param_space` of Ray Tune, for use of its own searchers.
 
-    Raises `RangeError` for a conditional choice: Tune's dict spaces cannot express one.
+    Raises `RangeError` for a conditional range: Tune's dict spaces cannot express one.
     """
     # Ray takes seconds to import and nothing else here needs it.
     from ray import tune
 
     found = as_range(tree, path)
+    if found is not None and not isinstance(found, Choice) and found.unless:
+        raise RangeError(
+            f"{path or 'range'}: Ray Tune's dict spaces cannot express a range that depends on"
+            f" {found.unless[0]!r}; use search/sampler TPE or random"
+        )
     if isinstance(found, Float):
         draw = tune.loguniform if found.log else tune.uniform
         return draw(found.low, found.high)
@@ -292,7 +307,9 @@ def tune_space(tree: Any, path: str = "") -> Any:
                 f"{path or 'range'}: Ray Tune's dict spaces cannot express a choice whose options"
                 f" hold ranges, found {', '.join(inner)}; use search/sampler TPE or random"
             )
-        return tune.choice([_walk(value, default, path, {}) for value in found.values])
+        return tune.choice(
+            [_Walk(value, path, default).config(value, path) for value in found.values]
+        )
     if isinstance(tree, Mapping):
         return {key: tune_space(value, _join(path, key)) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
@@ -301,7 +318,7 @@ def tune_space(tree: Any, path: str = "") -> Any:
 
 
 _MARKS = ("low", "high", "values")
-_NUMERIC = ("low", "high", "log", "default")
+_NUMERIC = ("low", "high", "log", "default", "unless")
 _CHOICE = ("values", "default")
 
 
@@ -322,9 +339,23 @@ def _from_mapping(leaf: Mapping[str, Any]) -> Range:
     middle = leaf.get("default")
     if middle is not None:
         middle = _number("default", middle)
+    unless = _unless(leaf.get("unless"))
     if isinstance(low, int) and isinstance(high, int) and not isinstance(middle, float):
-        return Integer(low, high, log, middle)
-    return Float(low, high, log, middle)
+        return Integer(low, high, log, middle, unless)
+    return Float(low, high, log, middle, unless)
+
+
+def _unless(found: object) -> Unless:
+    if found is None:
+        return None
+    if not isinstance(found, Mapping) or len(found) != 1:
+        raise RangeError(
+            f"unless must be one choice's path with a list of its labels, found {found!r}"
+        )
+    ((path, labels),) = found.items()
+    if not isinstance(labels, list | tuple) or not labels:
+        raise RangeError(f"unless must list labels of the choice {path!r}, found {labels!r}")
+    return str(path), tuple(_label(one) for one in labels)
 
 
 def _number(key: str, value: object) -> int | float:
@@ -378,26 +409,57 @@ def _same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
-def _walk(tree: Any, choose: Chooser, path: str, params: dict[str, Scalar]) -> Any:
-    found = as_range(tree, path)
-    if found is not None:
-        value = choose(path, found)
-        if not found.contains(value):
-            raise RangeError(f"{path or 'range'}: {value!r} lies outside {found.plain()!r}")
+class _Walk:
+    """One way through a tree, on which every range met gets its value."""
+
+    def __init__(self, tree: Any, path: str, choose: Chooser) -> None:
+        self.tree = tree
+        self.path = path
+        self.choose = choose
+        self.params: dict[str, Scalar] = {}
+
+    def config(self, tree: Any, path: str) -> Any:
+        found = as_range(tree, path)
         if isinstance(found, Choice):
-            params[path] = value
-            return _walk(found.pick(value), choose, path, params)
-        if isinstance(found, Float):
-            value = float(value)  # type: ignore[arg-type]  # `contains` saw a number
-        params[path] = value
-        return value
-    if isinstance(tree, Mapping):
-        return {key: _walk(value, choose, _join(path, key), params) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [
-            _walk(value, choose, _join(path, place), params) for place, value in enumerate(tree)
-        ]
-    return tree
+            return self.config(found.pick(self.drawn(found, path)), path)
+        if found is not None:
+            return found.middle() if self.ruled_out(found, path) else self.drawn(found, path)
+        if isinstance(tree, Mapping):
+            return {key: self.config(value, _join(path, key)) for key, value in tree.items()}
+        if isinstance(tree, list | tuple):
+            return [self.config(value, _join(path, place)) for place, value in enumerate(tree)]
+        return tree
+
+    def drawn(self, found: Range, path: str) -> Scalar:
+        """The value of a range; drawn once, even if it is needed before its turn."""
+        if path not in self.params:
+            value = self.choose(path, found)
+            if not found.contains(value):
+                raise RangeError(f"{path or 'range'}: {value!r} lies outside {found.plain()!r}")
+            if isinstance(found, Float):
+                value = float(value)  # type: ignore[arg-type]  # `contains` saw a number
+            self.params[path] = value
+        return self.params[path]
+
+    def ruled_out(self, found: Float | Integer, path: str) -> bool:
+        """Whether the choice that a range depends on has a label with which it is not drawn."""
+        if found.unless is None:
+            return False
+        place, labels = found.unless
+        where = _join(self.path, place)
+        tree = self.tree
+        for key in place.split("/"):
+            tree = tree.get(key) if isinstance(tree, Mapping) else None
+        choice = as_range(tree, where)
+        if not isinstance(choice, Choice):
+            raise RangeError(f"{path}: unless names {place!r}, and there is no choice at that path")
+        for label in labels:
+            if not choice.contains(label):
+                raise RangeError(
+                    f"{path}: unless names {label!r}, which is no value of {place}."
+                    f"{_nearest(label, choice.labels)}"
+                )
+        return any(_same(self.drawn(choice, where), label) for label in labels)
 
 
 def _collect(tree: Any, path: str, into: dict[str, list[dict[str, Any]]]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from search_spaces import methods
+from search_spaces import methods, weighters
 from search_spaces.ranges import Choice, Range, RangeError, as_range, default, sample
 from study.yaml_text import apply, read_yaml
 from trainables.core.errors import SettingError, nearest
@@ -33,12 +33,16 @@ class _Section(BaseModel):
 
 
 class Search(_Section):
-    """How configurations are drawn; every arm gets `trials_per_arm` of them."""
+    """How configurations are drawn; every arm gets `trials_per_arm` of them.
+
+    Without a metric the search goes by the task's first one on the validation part: accuracy,
+    the root mean squared error, or the mean average precision.
+    """
 
     sampler: str = "TPE"
     trials_per_arm: int = Field(8, ge=1)
-    metric: str = "validation/accuracy"
-    mode: Literal["max", "min"] = "max"
+    metric: str = ""
+    mode: Literal["max", "min", ""] = ""
 
 
 class Schedule(_Section):
@@ -145,7 +149,7 @@ class Study:
             "question": self.question,
             "seed": self.seed,
             "baseline": self.baseline,
-            "task": "classification",
+            "task": _task(self.arms[0].tree["data"]).name,
             "data": self.arms[0].tree["data"],
             "arms": [
                 {"arm": one.arm, "weighter": one.weighter, "recipe": one.tree} for one in self.arms
@@ -254,15 +258,16 @@ def parse(plain: Any) -> Study:
     baseline = file.baseline or next(iter(file.arms))
     if baseline not in file.arms:
         raise SettingError(f"baseline names no arm: {baseline!r}.{nearest(baseline, file.arms)}")
-    _sampler(file.search.sampler)
-    found = Study(
+    search = _search(file.search, data, file.benchmarks)
+    _sampler(search.sampler)
+    return Study(
         study=file.study,
         study_id=uuid.uuid4().hex[:12],
         question=file.question,
         seed=file.seed,
         baseline=baseline,
         arms=tuple(Arm(one.arm, one.weighter, _checked(one)) for one in arms),
-        search=file.search,
+        search=search,
         schedule=file.schedule.model_copy(update={"max_epochs": budget}),
         confirm=file.confirm,
         benchmarks=tuple(_benchmarks(file.benchmarks)),
@@ -270,8 +275,6 @@ def parse(plain: Any) -> Study:
         test=file.test,
         resources=file.resources,
     )
-    _metric(found)
-    return found
 
 
 def group(recipe: Mapping[str, Any]) -> str:
@@ -281,7 +284,7 @@ def group(recipe: Mapping[str, Any]) -> str:
 
 
 def _arms(file: StudyFile, shared: Tree) -> list[Arm]:
-    weighters = _weighters(file.weighters)
+    general = _weighters(file.weighters)
     if not file.arms:
         raise SettingError("arms must name at least one thing to compare, found none.")
     arms = []
@@ -291,7 +294,7 @@ def _arms(file: StudyFile, shared: Tree) -> list[Arm]:
             tree = methods.method(str(own.pop("preset"))) if "preset" in own else {}
         except methods.MethodError as error:
             raise SettingError(f"arms.{label}: {error}") from None
-        crossed = weighters
+        crossed = general
         if "weighters" in own:
             crossed = _weighters(own.pop("weighters"), f"arms.{label}.weighters")
         for key, value in own.items():
@@ -311,7 +314,10 @@ def _arms(file: StudyFile, shared: Tree) -> list[Arm]:
             )
         auxiliary = [one for one in tree.get("losses", {}) if one != "main"]
         for name, weighter in (crossed if auxiliary else {"Fixed": "Fixed"}).items():
-            arms.append(Arm(label, name, copy.deepcopy(tree) | {"weighter": weighter}))
+            try:
+                arms.append(Arm(label, name, weighters.fitted(tree | {"weighter": weighter})))
+            except RangeError as error:
+                raise SettingError(f"arms.{label}: {error}") from None
     return arms
 
 
@@ -321,18 +327,33 @@ def _weighters(given: Any, path: str = "weighters") -> dict[str, Any]:
             f"{path} must be a list or a mapping with at least one weighter, found {given!r}."
         )
     if isinstance(given, Mapping):
-        return dict(given)
+        return {label: _searched(one, f"{path}.{label}") for label, one in given.items()}
     found: dict[str, Any] = {}
-    for one in given:
+    for place, one in enumerate(given):
         if not isinstance(one, str | Mapping):
             raise SettingError(f"{path} must hold names or mappings with a name, found {one!r}.")
-        label = one if isinstance(one, str) else str(one.get("name", ""))
+        label = one if isinstance(one, str) else str(one.get("name", "any" if "any" in one else ""))
         if label in found:
             raise SettingError(
                 f"{path}: {label!r} stands there twice; give a mapping from labels to weighters."
             )
-        found[label] = one
+        found[label] = _searched(one, f"{path}.{place}")
     return found
+
+
+def _searched(given: Any, path: str) -> Any:
+    """The choice that {any: ...} stands for; everything else as it is."""
+    if not isinstance(given, Mapping) or "any" not in given:
+        return given
+    if len(given) > 1 or not isinstance(given["any"], str | list):
+        raise SettingError(
+            f"{path}: any must stand alone and be a list of weighters or "
+            f"{', '.join(weighters.GROUPS)}; found {dict(given)!r}."
+        )
+    try:
+        return weighters.any_of(given["any"])
+    except (weighters.WeighterError, RangeError) as error:
+        raise SettingError(f"{path}.any: {error}") from None
 
 
 def _merged(below: Tree, above: Mapping[str, Any], path: str = "") -> Tree:
@@ -376,8 +397,14 @@ def _checked(arm: Arm) -> Tree:
     done: set[str] = set()
     for forced in waiting:
         for path, found in attempt(forced).items():
-            # Ranges inside an option of a choice are met, and hold, with that option alone.
-            way = {key: value for key, value in forced.items() if path.startswith(f"{key}/")}
+            # Ranges inside an option of a choice are met, and hold, with that option alone; those
+            # that a choice may rule out are met with one that does not.
+            other = None if isinstance(found, Choice) or not found.unless else found.unless[0]
+            way = {
+                key: value
+                for key, value in forced.items()
+                if path.startswith(f"{key}/") or key == other
+            }
             for value in found.labels if isinstance(found, Choice) else (found.low, found.high):
                 end = way | {path: value}
                 if json.dumps(end) not in done:
@@ -404,22 +431,34 @@ def _benchmarks(given: list[Any]) -> list[Tree]:
     return found
 
 
-def _metric(study: Study) -> None:
-    """The metric must be measured on validation data, unweighted, at every rung."""
+def _task(data: Mapping[str, Any]) -> Any:
+    from trainables.core import catalog
+    from trainables.core.recipe import task_of
+
+    try:
+        return task_of(catalog.expand("data", data))
+    except SettingError as error:
+        raise SettingError(f"data: {error}") from None
+
+
+def _search(search: Search, data: Mapping[str, Any], benchmarks: list[Any]) -> Search:
+    """With metric and mode filled in; it must be an unweighted metric on the validation part."""
     from trainables.core import evaluation
 
-    metric, mode = study.search.metric, study.search.mode
-    known = ["validation/accuracy", "validation/loss"]
-    for one in study.benchmarks:
+    best: Mapping[str, str] = _task(data).best
+    metric = search.metric or f"validation/{next(iter(best))}"
+    known = [f"validation/{one}" for one in best]
+    for one in _benchmarks(benchmarks):
         name = evaluation.name(one)
-        if name == "clean":  # "validation/accuracy" is its metric
+        if name == "clean":  # its metrics are those without a name
             continue
-        known += [f"validation/{name}/accuracy", f"validation/{name}/loss"]
+        known += [f"validation/{name}/{one}" for one in best]
     if metric not in known:
         raise SettingError(f"search.metric cannot be {metric!r}.{nearest(metric, known)}")
-    right = "min" if metric.endswith("/loss") else "max"
-    if mode != right:
-        raise SettingError(f"search.mode must be {right} for {metric}, found {mode!r}.")
+    right = best[metric.rpartition("/")[2]]
+    if search.mode not in ("", right):
+        raise SettingError(f"search.mode must be {right} for {metric}, found {search.mode!r}.")
+    return search.model_copy(update={"metric": metric, "mode": right})
 
 
 def _sampler(name: str) -> None:

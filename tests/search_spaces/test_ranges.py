@@ -13,7 +13,9 @@ from search_spaces.ranges import (
     Choice,
     Float,
     Integer,
+    Range,
     RangeError,
+    Scalar,
     as_range,
     default,
     defaults,
@@ -45,6 +47,11 @@ TREE = {
         ({"low": 1, "high": 4.0}, Float(1.0, 4.0)),
         ({"low": 0, "high": 10, "default": 0.5}, Float(0.0, 10.0, False, 0.5)),
         ({"low": 0.1, "high": 10, "log": True, "default": 1}, Float(0.1, 10.0, True, 1.0)),
+        (
+            {"low": 0.0, "high": 1.0, "unless": {"weighter": ["FAMO", {"name": "GradNorm"}]}},
+            Float(0.0, 1.0, unless=("weighter", ("FAMO", "GradNorm"))),
+        ),
+        ({"low": 1, "high": 4, "unless": {"a/b": [0]}}, Integer(1, 4, unless=("a/b", (0,)))),
         # YAML reads 1e-4 and 8/255 as texts.
         ({"low": "1e-4", "high": "8/255", "log": True}, Float(1e-4, 8 / 255, True)),
         ({"values": [1, "a", None]}, Choice((1, "a", None))),
@@ -93,6 +100,10 @@ def test_ordinary_values_are_no_ranges(leaf: object) -> None:
         ({"low": 0.1, "high": 1, "log": "yes"}, "log must be true or false", "'yes'"),
         ({"low": 0.1, "high": 1, "logs": True}, "no setting 'logs'", "Did you mean 'log'?"),
         ({"values": [1], "low": 0}, "no setting 'low'", "Known: values, default"),
+        ({"low": 0.0, "high": 1, "unless": "FAMO"}, "unless must be one choice's path", "'FAMO'"),
+        ({"low": 0.0, "high": 1, "unless": {}}, "unless must be one choice's path", "{}"),
+        ({"low": 0.0, "high": 1, "unless": {"a": "b"}}, "unless must list labels", "'b'"),
+        ({"low": 0.0, "high": 1, "unless": {"a": []}}, "unless must list labels", "[]"),
         ({"values": []}, "at least one value", "none"),
         ({"values": "abc"}, "values must be a list", "'abc'"),
         ({"values": [1, 2, 1]}, "values must differ", "1"),
@@ -157,6 +168,63 @@ def test_an_option_that_was_not_chosen_draws_nothing() -> None:
     _, params = sample(TREE, default)
     assert params["weighter"] == "Fixed"
     assert "weighter/form" not in params
+
+
+DEPENDENT = {
+    "losses": {
+        "kl": {"coefficient": {"low": 0.1, "high": 10.0, "unless": {"weighter": ["FAMO"]}}},
+        "steps": {"low": 1, "high": 9, "default": 3, "unless": {"weighter": ["FAMO"]}},
+    },
+    "weighter": {"values": ["Fixed", {"name": "FAMO", "lr": {"low": 0.1, "high": 1.0}}]},
+}
+
+
+def test_a_range_that_a_later_choice_rules_out_has_its_default_and_no_param() -> None:
+    asked: list[str] = []
+
+    def choose(path: str, found: Range) -> Scalar:
+        asked.append(path)
+        return {"weighter": "FAMO", "weighter/lr": 0.5}[path]
+
+    config, params = sample(DEPENDENT, choose)
+    assert config == {
+        "losses": {"kl": {"coefficient": pytest.approx(5.05)}, "steps": 3},
+        "weighter": {"name": "FAMO", "lr": 0.5},
+    }
+    assert params == {"weighter": "FAMO", "weighter/lr": 0.5}
+    assert asked == ["weighter", "weighter/lr"]
+
+
+def test_a_range_that_no_choice_rules_out_is_drawn_after_the_choice() -> None:
+    asked: list[str] = []
+
+    def choose(path: str, found: Range) -> Scalar:
+        asked.append(path)
+        return {"weighter": "Fixed", "losses/kl/coefficient": 2.0, "losses/steps": 9}[path]
+
+    config, params = sample(DEPENDENT, choose)
+    assert asked == ["weighter", "losses/kl/coefficient", "losses/steps"]
+    assert params["losses/kl/coefficient"] == 2.0
+    assert config["weighter"] == "Fixed"
+    # The order in which a mapping's keys stand does not matter.
+    turned = {key: DEPENDENT[key] for key in reversed(DEPENDENT)}
+    assert sample(turned, choose)[0] == config
+
+
+@pytest.mark.parametrize(
+    ("place", "label", "words"),
+    [
+        ("weigher", "FAMO", ["'weigher'", "no choice at that path"]),
+        ("weighter/lr", "FAMO", ["'weighter/lr'", "no choice at that path"]),
+        ("weighter", "FAMOUS", ["'FAMOUS'", "Did you mean 'FAMO'?"]),
+    ],
+)
+def test_a_dependence_on_nothing_is_refused(place: str, label: str, words: list[str]) -> None:
+    tree = DEPENDENT | {"steps": {"low": 1, "high": 4, "unless": {place: [label]}}}
+    with pytest.raises(RangeError, match=r"steps: ") as caught:
+        sample(tree, default)
+    for word in words:
+        assert word in str(caught.value)
 
 
 def test_lists_are_walked_and_list_values_are_labelled_by_their_text() -> None:
@@ -285,3 +353,5 @@ def test_the_same_space_in_ray_tune() -> None:
     assert space["form"].categories == ["a", [1, 2], {"name": "B"}]
     with pytest.raises(RangeError, match=r"weighter: .* cannot express .*weighter/form"):
         tune_space(TREE)
+    with pytest.raises(RangeError, match=r"coefficient: .* depends on 'weighter'"):
+        tune_space(DEPENDENT)

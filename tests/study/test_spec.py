@@ -148,7 +148,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     (changed(probe={"limits": 1}), ["probe.limits", "'limit'"]),
     (changed(resources={"gpus": 1}), ["resources.gpus", "'gpu'"]),
     (changed(arms={"a": {"losss": {}}}), ["arms.a.losss", "'losses'"]),
-    (changed(training={"lrr": 1}), ["training/lrr", "Known: batch_size"]),
+    (changed(training={"lrr": 1}), ["training/lrr", "Known: augment, batch_size"]),
     (changed(data={"name": "Digits", "limits": 9}), ["data/limits", "'limit'"]),
     (with_kl(coeficient=1), ["arms.kl", "losses/kl/coeficient", "'coefficient'"]),
     # A key that is missing or of another kind.
@@ -168,7 +168,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     # Values out of their domain.
     (changed(seed=-1), ["seed", "0", "-1"]),
     (changed(search={"trials_per_arm": 0}), ["search.trials_per_arm", "1", "0"]),
-    (changed(search={"mode": "maximum"}), ["search.mode", "'max' or 'min'", "'maximum'"]),
+    (changed(search={"mode": "maximum"}), ["search.mode", "'max', 'min'", "'maximum'"]),
     (changed(schedule={"name": "Hyperband"}), ["schedule.name", "'ASHA' or 'none'", "'Hyperband'"]),
     (changed(schedule={"reduction_factor": 1}), ["schedule.reduction_factor", "1"]),
     (changed(schedule={"reduction_factor": float("inf")}), ["reduction_factor", "finite", "inf"]),
