@@ -150,7 +150,9 @@ _FIELDS: dict[str, list[Any]] = {
         _field("loss_ratio", pa.float64(), "mean of loss over the loss in the trial's first step"),
         _field("grad_norm", pa.float64(), "norm of the loss's gradient, where measured"),
         _field("grad_cos", pa.float64(), "cosine with the main loss's gradient, where measured"),
-        _field("grad_conflict", pa.float64(), "share of the steps in which that cosine was below 0"),
+        _field(
+            "grad_conflict", pa.float64(), "share of the steps in which that cosine was below 0"
+        ),
     ],
 }
 

@@ -24,3 +24,13 @@ def mnist_root() -> Path:
     if not (root / "MNIST" / "raw").is_dir():
         pytest.skip(f"needs MNIST below {root}; set STUDY_DATA to a data root")
     return root
+
+
+@pytest.fixture(scope="session")
+def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with small sets of every task, written in the original layouts."""
+    from .contracts import worlds
+
+    root = tmp_path_factory.mktemp("data")
+    worlds.write(root)
+    return root

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import step
+from benchmarks import data, step
 from trainables.core.randomness import derive
 
 ROOT = Path(__file__).parent.parent
@@ -79,6 +79,42 @@ def test_step_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     head, row = capsys.readouterr().out.splitlines()
     assert head.startswith("method")
     assert row.split()[:2] == ["cross-entropy", "MLP"]
+
+
+def test_augmented_batches_are_those_of_torchvision() -> None:
+    assert data.difference(data.pixels(24)) < 1e-6
+
+
+def test_both_sides_of_data_see_every_image_once_in_the_same_form() -> None:
+    images = data.pixels(20)
+    sides = [list(data.Batches(images, 8)), list(data.loader(images, 8, 0))]
+    for batches in sides:
+        assert [len(x) for x, _ in batches] == [8, 8, 4]
+        assert sorted(torch.cat([y for _, y in batches]).tolist()) == sorted([*range(10)] * 2)
+        # Uniform pixels, less some black at the borders: normalised, they lie around 0.
+        assert {x.shape[1:] for x, _ in batches} == {(3, 32, 32)}
+        assert abs(torch.cat([x for x, _ in batches]).mean()) < 0.2
+    with pytest.raises(RuntimeError, match="20 of 21 images"):
+        data.epoch(sides[0], 21, lambda: 0.0)()
+
+
+def test_data_prints_one_figure_for_each_number_of_workers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    random = torch.get_rng_state()
+    small = ["--images", "16", "--batch-size", "8", "--rounds", "2"]
+    data.main([*small, "--workers", "0", "1", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert [one["workers"] for one in report["figures"]] == [0, 1]
+    assert [one["clock"] for one in report["figures"]] == ["processor", "wall"]
+    for one in report["figures"]:
+        assert min(one["ours"], one["theirs"]) > 0
+        assert one["low"] <= one["ratio"] <= one["high"]
+    data.main([*small, "--workers", "0"])
+    head, row, last = capsys.readouterr().out.splitlines()
+    assert (head.split()[0], row.split()[:3]) == ("loader", ["0", "workers", "processor"])
+    assert "differ by at most" in last
+    assert torch.equal(torch.get_rng_state(), random)
 
 
 @pytest.mark.slow

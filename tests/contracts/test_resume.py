@@ -9,39 +9,67 @@ import pytest
 import torch
 
 from trainables.core import catalog
+from trainables.core.errors import SettingError
 from trainables.core.training import Training
 
+from .small import SMALL
 from .toys import components, same
+from .worlds import ARCHITECTURES, DATA, MAKERS
 
 RESUMED = ("losses", "weighters", "views", "architectures", "optimizers", "schedules")
 Recipe = dict[str, Any]
 
 
-def recipe(kind: str, name: str) -> Recipe:
+def views_of(name: str, source: str) -> Recipe:
+    """A view of a usual kind for every label that the loss reads."""
+    found = {"name": name}
+    reads = catalog.build("losses", found, **SUPPLIED).reads
+    noise = {"name": "GaussianNoise"}
+    made = {label: dict(MAKERS.get(label, noise)) for label in reads if label != "clean"}
+    for one in made.values():
+        if one["name"] == "OtherData":
+            # The series of both sets have the same shape.
+            one["data"] = DATA["series" if source == "regression" else source]
+    return made
+
+
+SUPPLIED = {"width": 16, "outputs": 2, "shape": (), "classes_of": {}, "terms": ("box",)}
+
+
+def recipe(kind: str, name: str, source: str = "images") -> Recipe:
     """A small recipe that uses the component: dropout, a noisy view and two losses in all."""
     found: Recipe = {
         "seed": 5,
-        "data": {"name": "Digits", "limit": 200},
-        "architecture": {"name": "MLP", "hidden": [16, 16]},
-        "training": {"epochs": 3, "batch_size": 32, "clip_norm": 1.0},
+        "data": DATA[source],
+        "architecture": ARCHITECTURES[source],
+        "training": {"epochs": 3, "batch_size": 16, "clip_norm": 1.0},
         "views": {"noisy": {"name": "GaussianNoise"}},
-        "losses": {"main": {}, "kl": {"name": "Consistency"}},
+        "losses": {"main": {}, "aux": {"name": "MSE", "view": "noisy"}},
         "weighter": "Fixed",
     }
     if kind == "losses":
-        reads = catalog.build("losses", {"name": name}).reads
-        found["views"] = {label: "GaussianNoise" for label in reads if label != "clean"}
+        found["views"] = views_of(name, source)
         found["losses"] = {"main": {}, "aux": {"name": name}}
     elif kind == "weighters":
         found["weighter"] = name
     elif kind == "views":
         found["views"] |= {"other": {"name": name}}
-        found["losses"] |= {"other": {"name": "CrossEntropy", "view": "other"}}
+        found["losses"] |= {"other": {"name": "Consistency", "view": "other", "target": "other"}}
+        if name == "Unlabelled":
+            found["data"] = found["data"] | {"labels": 40}
+        if name == "OtherData":
+            found["losses"]["other"] = {"name": "AuxiliaryTask", "view": "other"}
     elif kind == "architectures":
-        found["architecture"] = {"name": name}
-        found["data"]["limit"] = 60
+        found["architecture"] = {"name": name} | SMALL.get(name, {})
     elif kind in ("optimizers", "schedules"):
         found["training"][kind.removesuffix("s")] = {"name": name}
+    if source == "detection":
+        found["training"] = {"epochs": 3, "batch_size": 2, "optimizer": {"name": "SGD", "lr": 1e-3}}
+        found["views"] = {"noisy": {"name": "GaussianNoise"}}
+        found["losses"] = {
+            "main": {"term": "classification"},
+            "box": {"name": "DetectionLoss", "view": "noisy", "term": "box"},
+        }
     return found
 
 
@@ -52,6 +80,7 @@ def everything(training: Training) -> dict[str, Any]:
         "objective": training.objective.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "done": training.done,
+        "first": training.first,
     }
 
 
@@ -72,15 +101,36 @@ def outcome(training: Training, epochs: int) -> list[Any]:
     return found
 
 
+def world_of(kind: str, name: str) -> str:
+    """The data that the component is for."""
+    tasks = getattr(catalog.find(kind, name), "tasks", ("classification",))
+    return {"classification": "images"}.get(tasks[0], tasks[0])
+
+
+def begun(kind: str, name: str, root: Path) -> tuple[Training, Recipe]:
+    """The training of a recipe with the component, on series where it refuses images."""
+    source = world_of(kind, name)
+    try:
+        config = recipe(kind, name, source)
+        made = Training(config, root=str(root))
+    except SettingError as error:
+        assert source == "images"
+        assert "needs series" in str(error)
+        config = recipe(kind, name, "series")
+        made = Training(config, root=str(root))
+    return made, config
+
+
 @pytest.mark.parametrize(("kind", "name"), components(*RESUMED))
-def test_resumed_equals_uninterrupted(kind: str, name: str, tmp_path: Path) -> None:
-    config = recipe(kind, name)
-    whole = Training(config)
+def test_resumed_equals_uninterrupted(
+    kind: str, name: str, tmp_path: Path, small_root: Path
+) -> None:
+    whole, config = begun(kind, name, small_root)
     start = copied(everything(whole))
     whole.epoch()
     whole.save(tmp_path / "last.pt")
     expected = outcome(whole, 2)
-    resumed = Training(config)
+    resumed = Training(config, root=str(small_root))
     assert same(copied(everything(resumed)), start)
     resumed.load(tmp_path / "last.pt")
     assert same(outcome(resumed, 2), expected)

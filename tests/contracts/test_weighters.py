@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainables.core import catalog, weighing
 from trainables.core.errors import SettingError

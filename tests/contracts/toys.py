@@ -102,7 +102,7 @@ def outputs(model: nn.Module, batches: dict[str, Batch]) -> dict[str, Outputs]:
     found = {}
     for label, batch in batches.items():
         features = model.features(batch.x)
-        found[label] = Outputs(model.head(features), features, batch.y)
+        found[label] = Outputs(model.head(features), features, batch.x, batch.y)
     return found
 
 

@@ -17,6 +17,7 @@ def test_names_are_class_names_without_private_helpers() -> None:
     assert set(catalog.names("views")) == {
         *catalog.names("augmentations"),
         *catalog.names("attacks"),
+        *catalog.names("companions"),
     }
 
 
@@ -31,7 +32,11 @@ def test_a_setting_wins_over_what_the_caller_supplies() -> None:
 
 
 def test_settings_and_facts() -> None:
-    assert catalog.settings("losses", "CrossEntropy") == {"view": "clean", "label_smoothing": 0.0}
+    assert catalog.settings("losses", "CrossEntropy") == {
+        "view": "clean",
+        "label_smoothing": 0.0,
+        "tsa": "none",
+    }
     assert catalog.facts("losses", "CrossEntropy") == []
     assert catalog.facts("weighters", "CoV") == ["k"]
     assert catalog.facts("architectures", "MLP") == ["shape", "outputs", "mean", "deviation"]

@@ -76,7 +76,9 @@ def test_the_main_loss_comes_first_wherever_it_stands() -> None:
 def test_the_box_is_that_of_the_data_unless_the_recipe_has_one() -> None:
     views = {"a": "FGSM", "b": {"name": "FGSM", "box": [-1, 1]}}
     losses = {one: {"name": "CrossEntropy", "view": one} for one in views}
-    found = objective(resolve({"views": views, "losses": losses}), Classification(), Facts(box=(0.0, 0.5)))
+    found = objective(
+        resolve({"views": views, "losses": losses}), Classification(), Facts(box=(0.0, 0.5))
+    )
     boxes = [view.component.box for view in found.views if hasattr(view.component, "box")]
     assert boxes == [(0.0, 0.5), (-1.0, 1.0)]
 

@@ -119,14 +119,16 @@ class Objective(nn.Module):
         for path, view, source, label in named:
             try:
                 # An attack keeps its input's form: what is made of it can be tried on that.
-                made[label] = made[source] if view.needs_model else view(None, made[source], None, draws)
+                made[label] = (
+                    made[source] if view.needs_model else view(None, made[source], None, draws)
+                )
             except SettingError as error:
                 raise SettingError(f"{path}: {error}") from None
 
     def at(self, progress: float) -> None:
         """Tell the losses that want to know which share of the training is done."""
         for loss in self.paced:
-            loss.progress.fill_(progress)  # type: ignore[union-attr, operator]
+            loss.progress.fill_(progress)  # type: ignore[operator]
 
     def backward(self, model: Network | Detector, batch: Batch, draws: Draws) -> Step:
         """Leave the gradient of the weighed losses in `.grad`; no step is taken."""

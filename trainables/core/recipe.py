@@ -61,7 +61,8 @@ def resolve(config: Mapping[str, Any]) -> Config:
     data = complete_data(full["data"])
     architecture = _component("architecture", "architectures", full["architecture"], {})
     task = task_of(data)
-    _fits(f"architecture: {architecture['name']}", "architectures", architecture["name"], task.name)
+    network = catalog.find("architectures", architecture["name"])
+    _fits(f"architecture: {architecture['name']}", "architectures", network, task.name)
     losses = _labelled("losses", full["losses"])
     main = losses.pop("main", {})
     if "name" not in main:
@@ -83,9 +84,7 @@ def resolve(config: Mapping[str, Any]) -> Config:
     }
     if CLEAN in done["views"]:
         raise SettingError('views/clean: "clean" is the batch as it is and cannot be redefined.')
-    for label, one in done["losses"].items():
-        _fits(f"losses/{label}: {one['name']}", "losses", one["name"], task.name)
-    objective(done, task(), Facts(load=_only_checked))
+    objective(done, task(), Facts(outputs=task().width(2), load=_only_checked))
     return done
 
 
@@ -113,9 +112,13 @@ def objective(recipe: Config, task: Task, facts: Facts) -> Objective:
         "terms": getattr(architecture, "terms", ()),
     }
     for label, one in recipe["losses"].items():
+        where = f"losses/{label}: {one['name']}"
+        _fits(where, "losses", catalog.find("losses", one["name"]), task.name)
         with _at(f"losses/{label}"):
             own = {key: value for key, value in one.items() if key != "coefficient"}
             losses[label] = catalog.build("losses", own, **supplied)
+        # Its settings may make a loss fit fewer tasks than its class does.
+        _fits(f"{where} with these settings", "losses", losses[label], task.name)
         coefficients[label] = number(f"losses/{label}/coefficient", one["coefficient"], low=0)
     with _at("weighter"):
         weigher = weighing.make(recipe["weighter"], len(losses), facts.seed)
@@ -133,13 +136,12 @@ def _only_checked(config: Any) -> None:
     complete_data(config)
 
 
-def _fits(where: str, kind: str, name: str, task: str) -> None:
-    """Raises `SettingError` for a component that the task cannot use."""
-    tasks = catalog.find(kind, name).tasks
-    if task not in tasks:
+def _fits(where: str, kind: str, component: Any, task: str) -> None:
+    """Raises `SettingError` for a component, or a class of one, that the task cannot use."""
+    if task not in component.tasks:
         fitting = [one for one in catalog.names(kind) if task in catalog.find(kind, one).tasks]
         raise SettingError(
-            f"{where} is for {' and '.join(tasks)}, the data's task is {task}. "
+            f"{where} is for {' and '.join(component.tasks)}, the data's task is {task}. "
             f"For {task} there are: {', '.join(fitting)}."
         )
 

@@ -98,8 +98,8 @@ class _Vectors:
 class Classification(_Vectors):
     """One of several classes per example: targets are int64 [b], predictions are logits [b, c]."""
 
-    name = "classification"
-    main_loss = "CrossEntropy"
+    name: ClassVar[str] = "classification"
+    main_loss: ClassVar[str] = "CrossEntropy"
     best: ClassVar[Mapping[str, str]] = {"accuracy": "max", "loss": "min"}
 
     @classmethod
@@ -145,8 +145,8 @@ class Regression(_Vectors):
     squared error of the standardised targets. No prediction counts as fooled.
     """
 
-    name = "regression"
-    main_loss = "MSE"
+    name: ClassVar[str] = "regression"
+    main_loss: ClassVar[str] = "MSE"
     best: ClassVar[Mapping[str, str]] = {"rmse": "min", "mae": "min", "r2": "max", "loss": "min"}
 
     def __init__(self, mean: float = 0.0, deviation: float = 1.0) -> None:
@@ -202,8 +202,8 @@ class Detection:
     0.5 to 0.95, map_50, map_75) and mean average recall (mar_100) by torchmetrics.
     """
 
-    name = "detection"
-    main_loss = "DetectionLoss"
+    name: ClassVar[str] = "detection"
+    main_loss: ClassVar[str] = "DetectionLoss"
     best: ClassVar[Mapping[str, str]] = {
         "map": "max",
         "map_50": "max",
@@ -243,7 +243,9 @@ class Detection:
         """Not defined: detections carry no gradient to the image."""
         raise SettingError("An attack on a detector is not available: no loss per image is defined")
 
-    fooled = loss
+    def fooled(self, prediction: Tensor, y: Tensor) -> Tensor:
+        """Not defined either."""
+        return self.loss(prediction, y)
 
     def judge(self, prediction: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Detections and targets of every image."""
@@ -256,9 +258,7 @@ class Detection:
         found = []
         for rows in judged["detections"]:
             kept = rows[rows[:, 4] >= 0]
-            found.append(
-                {"boxes": kept[:, :4], "labels": kept[:, 4].long(), "scores": kept[:, 5]}
-            )
+            found.append({"boxes": kept[:, :4], "labels": kept[:, 4].long(), "scores": kept[:, 5]})
         metric.update(found, targets)
         figures = metric.compute()
         return {name: (max(0.0, figures[name].item()), None) for name in self.best}

@@ -81,12 +81,19 @@ def _parts(config: str, root: str, device: str) -> tuple[Split, Task]:
     data = json.loads(config)
     whole = split(load_source(data, root), **{key: data[key] for key in SPLITTING})
     task = task_of(data).of(whole.train.y)
-    moved = {
-        name: Examples(part.x, task.encode(part.y)).to(device)
-        for name in ("train", "validation", "test", "unlabelled")
-        if (part := getattr(whole, name)) is not None
-    }
-    return replace(whole, **moved), task
+
+    def moved(part: Examples) -> Examples:
+        return Examples(part.x, task.encode(part.y)).to(device)
+
+    hidden = whole.unlabelled
+    found = replace(
+        whole,
+        train=moved(whole.train),
+        validation=moved(whole.validation),
+        test=moved(whole.test),
+        unlabelled=None if hidden is None else moved(hidden),
+    )
+    return found, task
 
 
 def load_parts(config: Config, root: str, device: torch.device) -> tuple[Split, Task]:
@@ -125,7 +132,7 @@ class Training:
         ]
         # What a weighter learns is no weight of a network: neither decayed nor clipped.
         self.learned = list(self.objective.weighing.parameters())
-        groups = [{"params": self.parameters}]
+        groups: list[dict[str, Any]] = [{"params": self.parameters}]
         if self.learned:
             groups.append({"params": self.learned, "weight_decay": 0.0})
         # The losses [k] in the first step of all, against which later ones are reported.
@@ -313,7 +320,9 @@ class Training:
             "train/weighted_loss": sum(means["weighted_loss"]),
             **{
                 f"train/{name}": value
-                for name, value in self.objective.weighing.extra_passes(len(self.objective.labels)).items()
+                for name, value in self.objective.weighing.extra_passes(
+                    len(self.objective.labels)
+                ).items()
             },
             **{f"validation/{row['metric']}": row["value"] for row in rows},
         }

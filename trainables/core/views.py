@@ -1,8 +1,8 @@
 """Views: another look at a batch, whatever makes it, behind one call.
 
 An augmentation needs no model, an attack does, and a companion brings examples of its own.
-`view(model, batch, goal, draws) -> Batch` hides the difference, leaves the model as it was found and
-keeps an attack inside its ball and box.
+`view(model, batch, goal, draws) -> Batch` hides the difference, leaves the model as it was found
+and keeps an attack inside its ball and box.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import nn
 
 from . import catalog
 from .batch import Batch
+from .facts import Facts
 from .quantities import text
 from .randomness import Draws
-from .facts import Facts
 from .tasks import Goal
 from .threat import enforce
 

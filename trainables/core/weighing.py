@@ -1,4 +1,4 @@
-"""What all weighters have in common: scope, refresh, warm-up, sum of weights, the main loss's rank."""
+"""What all weighters have in common: scope, refresh, warm-up and the sum of the weights."""
 
 from __future__ import annotations
 

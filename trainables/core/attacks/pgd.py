@@ -66,7 +66,7 @@ class PGD(nn.Module):
         if self.restarts > 1 and not self.random_start:
             raise SettingError(f"restarts needs random_start: true, found restarts={restarts}")
         if self.climbs == "kl" and not self.random_start:
-            raise SettingError('climbs: kl needs random_start: true, since it is flat at x itself')
+            raise SettingError("climbs: kl needs random_start: true, since it is flat at x itself")
         self.register_buffer("eps", torch.tensor(radius), persistent=False)
         self.register_buffer("step_size", torch.tensor(step), persistent=False)
         self.eps: Tensor

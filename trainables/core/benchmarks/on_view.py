@@ -44,7 +44,9 @@ class OnView(nn.Module):
         judged: dict[str, list[Tensor]] = {}
         numbers = torch.arange(len(examples))
         order = numbers.split(batch_size)
-        for index, batch in zip(order, examples.batches(order, device=examples.y.device), strict=True):
+        for index, batch in zip(
+            order, examples.batches(order, device=examples.y.device), strict=True
+        ):
             seen = self.view(model, batch, task, ExampleStreams(seed, index))
             with torch.no_grad():
                 found = task.judge(task.predict(model, seen), seen.y)
