@@ -18,6 +18,9 @@ from trainables.core.architectures._residual import stage
 from trainables.core.architectures._shake import ShakeDrop, ShakeMix, scaled
 from trainables.core.errors import SettingError
 
+SIMILARITY = {"padding": "same", "pooling": "each", "hidden_in": "head", "dropout": [0, 0]}
+SERIES_BASELINE = {"hidden": [500, 500, 500], "dropout": [0.1, 0.2, 0.2, 0.3]}
+
 
 def architecture(
     name: str, shape: tuple[int, ...], outputs: int = 10, **settings: Any
@@ -47,9 +50,12 @@ def dead(width: int) -> int:
 
 COUNTS = [
     ("ConvNet", (1, 28, 28), 10, {}, 1_199_882),
+    # 10 * 32 + 289 * 64, then 49 * 64 features to 128 hidden units and 2 outputs.
+    ("ConvNet", (1, 28, 28), 2, SIMILARITY, 320 + 18_496 + 3137 * 128 + 129 * 2),
     # (96 + 1) 128 + (128 + 1) 256 + (256 + 1) 2
     ("MLP", (1, 96), 2, {}, 45_954),
     ("MLP", (1, 2, 3), 4, {"hidden": [5]}, 7 * 5 + 6 * 4),
+    ("MLP", (1, 96), 2, SERIES_BASELINE, 97 * 500 + 2 * 501 * 500 + 501 * 2),
     ("ResNet18", CIFAR, 10, {}, 11_173_962),
     ("ResNet18", IMAGENET, 1000, {}, 11_689_512),
     ("ResNet18", CIFAR, 1000, {"stem": "imagenet"}, 11_689_512),
@@ -102,6 +108,10 @@ def test_parameter_counts(
             r"ConvNet needs images \(c, h, w\), found inputs of shape \(3, 40",
         ),
         ("ConvNet", (1, 5, 9), {}, "ConvNet needs images of at least 6x6, found 5x9"),
+        ("ConvNet", (1, 9, 12), {"pooling": "each"}, "images of at least 10x10, found 9x12"),
+        ("ConvNet", (1, 3, 4), SIMILARITY, "images of at least 4x4, found 3x4"),
+        ("ConvNet", (1, 8, 8), {"padding": "some"}, "Did you mean 'same'"),
+        ("ConvNet", (1, 8, 8), {"hidden_in": "body"}, "hidden_in cannot be 'body'"),
         ("ConvNet", (1, 8, 8), {"channels": [3]}, "channels must have 2 entries"),
         ("ConvNet", (1, 8, 8), {"channels": [3, 0]}, "channels must be at least 1, found 0"),
         ("ConvNet", (1, 8, 8), {"dropout": 0.5}, "dropout must be a list, found 0.5"),
@@ -142,6 +152,14 @@ def test_parameter_counts(
         ("MLP", (1, 8, 8), {"hidden": []}, "hidden must name at least one width"),
         ("MLP", (1, 8, 8), {"hidden": 64}, "hidden must be a list, found 64"),
         ("MLP", (1, 8, 8), {"dropout": 1}, "dropout must be at most 0.99"),
+        (
+            "MLP",
+            (1, 8, 8),
+            {"dropout": [0.1, 0.2]},
+            r"dropout must be one rate or 3, .*each of 2 hidden layers, found \[0.1, 0.2\]",
+        ),
+        ("MLP", (1, 8, 8), {"dropout": [0, 0, 1]}, "dropout must be at most 0.99"),
+        ("MLP", (1, 8, 8), {"dropout": "much"}, "dropout must be a number or a quotient"),
     ],
 )
 def test_refusals(
@@ -523,3 +541,74 @@ def test_blocks_start_as_their_shortcuts(name: str) -> None:
     x = batch((model.layers[0][-1].conv1.in_channels, 4, 4)).relu()
     torch.testing.assert_close(model.layers[0][-1](x), x)
     assert not torch.allclose(plain.layers[0][-1](x), x, atol=0.1)
+
+
+def test_one_rate_of_the_perceptron_is_after_its_first_layer() -> None:
+    model, listed = (
+        architecture("MLP", (1, 6), hidden=[4, 5], dropout=one) for one in (0.3, [0, 0.3, 0])
+    )
+    assert str(model) == str(listed)
+    assert [one.p for one in model.modules() if isinstance(one, nn.Dropout)] == [0.3]
+    assert isinstance(model.layers[0][2], nn.Dropout)
+    # Checkpoints keep their names.
+    assert [name for name in model.state_dict() if "normalise" not in name] == [
+        *(f"layers.{i}.0.{what}" for i in (0, 1) for what in ("weight", "bias")),
+        "head.weight",
+        "head.bias",
+    ]
+
+
+def test_rates_of_the_perceptron_begin_with_the_input() -> None:
+    model = architecture("MLP", (1, 6), **SERIES_BASELINE)
+    assert [one.p for one in model.modules() if isinstance(one, nn.Dropout)] == [0.1, 0.2, 0.2, 0.3]
+    seen: list[Tensor] = []
+    model.layers[0][0].register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    x = torch.ones(4000, 1, 6)
+    model.eval()(x)
+    model.train()(x)
+    evaluated, trained = seen
+    dropped = trained == 0
+    assert not (evaluated == 0).any()
+    assert 0.08 < dropped.double().mean() < 0.12
+    torch.testing.assert_close(trained[~dropped], evaluated[~dropped] / 0.9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "least"),
+    [
+        ({}, 6),
+        ({"padding": "same"}, 2),
+        ({"pooling": "each"}, 10),
+        ({"padding": "same", "pooling": "each"}, 4),
+    ],
+)
+@pytest.mark.parametrize("hidden_in", ["trunk", "head"])
+def test_conv_net_knows_its_number_of_features(
+    settings: dict[str, Any], least: int, hidden_in: str
+) -> None:
+    for side in (least, least + 1, least + 7):
+        model = architecture(
+            "ConvNet", (2, least, side), channels=[2, 3], hidden=5, hidden_in=hidden_in, **settings
+        ).eval()
+        features = model.features(torch.rand(2, 2, least, side))
+        assert features.shape == (2, model.width)
+    with pytest.raises(SettingError, match=f"at least {least}x{least}"):
+        architecture("ConvNet", (2, least, least - 1), **settings)
+
+
+def test_the_hidden_layer_belongs_to_the_trunk_or_to_the_head() -> None:
+    """The same function and the same start; only what an auxiliary task shares differs."""
+    with torch.random.fork_rng(devices=[]):
+        made = []
+        for one in ("trunk", "head"):
+            torch.manual_seed(0)
+            made.append(architecture("ConvNet", (1, 8, 8), 3, hidden=5, hidden_in=one).eval())
+    shared, own = made
+    x = batch((1, 8, 8))
+    with torch.no_grad():
+        torch.testing.assert_close(own(x), shared(x))
+        assert own.features(x).shape == (3, 64 * 2 * 2)
+        assert shared.features(x).shape == (3, 5)
+    assert len(shared.stages()) == 2
+    assert len(own.stages()) == 1
+    assert sum(one.numel() for one in own.head.parameters()) == 257 * 5 + 6 * 3
