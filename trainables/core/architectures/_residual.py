@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
 from ..quantities import flag, one_of, whole
-from ._staged import Trunk, convolution, image
+from ._staged import Staged, Trunk, convolution, image
 
 STEMS = ("auto", "cifar", "imagenet")
 LARGE = 96  # shorter side from which "auto" takes the stem for large images
@@ -85,32 +85,40 @@ def stage(
     return nn.Sequential(*blocks)
 
 
-def residual(
-    name: str,
-    shape: tuple[int, ...],
-    block: Any,
-    counts: Sequence[int],
-    *,
-    stem: Any,
-    channels: Any,
-    zero_residual: Any,
-    deep: bool = False,
-) -> Trunk:
-    """A stem and one stage for each of `counts`, its number of blocks.
+class Residual(Staged):
+    """What the ResNets share: a stem and one stage for each of `counts`, its number of blocks.
 
     Widths start at `channels` and double from stage to stage, with a stride of 2 before all but the
-    first. `deep` is the form ResNet-D: a deep stem and pooled shortcuts. The other keywords are the
-    settings of that name; `name` is for errors.
+    first. `deep` is the form ResNet-D: a deep stem and pooled shortcuts.
     """
-    facts = image(name, shape)
-    large = is_large(stem, facts)
-    width = whole("channels", channels, low=2 if deep else 1)
-    zero = flag("zero_residual", zero_residual)
-    layers = []
-    before = width
-    for i, count in enumerate(counts):
-        after, stride = width * 2**i, 1 if i == 0 else 2
-        layers.append(stage(block, before, after, count, stride, pooled=deep, zero=zero))
-        before = after * block.expansion
-    make = deep_stem if deep else plain_stem
-    return Trunk(make(facts[0], width, large), layers, before)
+
+    block: ClassVar[Any]
+    counts: ClassVar[tuple[int, ...]]
+    deep: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        outputs: int,
+        mean: Sequence[float],
+        deviation: Sequence[float],
+        stem: str = "auto",
+        channels: int = 64,
+        zero_residual: bool = False,
+    ) -> None:
+        facts = image(type(self).__name__, shape)
+        large = is_large(stem, facts)
+        width = whole("channels", channels, low=2 if self.deep else 1)
+        zero = flag("zero_residual", zero_residual)
+        layers = []
+        before = width
+        for i, count in enumerate(self.counts):
+            after, stride = width * 2**i, 1 if i == 0 else 2
+            layers.append(
+                stage(self.block, before, after, count, stride, pooled=self.deep, zero=zero)
+            )
+            before = after * self.block.expansion
+        make = deep_stem if self.deep else plain_stem
+        trunk = Trunk(make(facts[0], width, large), layers, before)
+        super().__init__(trunk, outputs=outputs, mean=mean, deviation=deviation)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torchvision.models.resnet import Bottleneck
 
-from ._residual import residual
-from ._staged import Staged
+from ._residual import Residual
 
 
-class ResNet101(Staged):
+class ResNet101(Residual):
     """Torchvision's ResNet-101 (arXiv 1512.03385) behind our interface.
 
     3, 4, 23 and 3 bottleneck blocks; 44,549,160 parameters for 1000 classes.
@@ -24,24 +21,5 @@ class ResNet101(Staged):
     every block starts as its shortcut (arXiv 1706.02677).
     """
 
-    def __init__(
-        self,
-        *,
-        shape: tuple[int, ...],
-        outputs: int,
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        stem: str = "auto",
-        channels: int = 64,
-        zero_residual: bool = False,
-    ) -> None:
-        trunk = residual(
-            "ResNet101",
-            shape,
-            Bottleneck,
-            (3, 4, 23, 3),
-            stem=stem,
-            channels=channels,
-            zero_residual=zero_residual,
-        )
-        super().__init__(trunk, outputs=outputs, mean=mean, deviation=deviation)
+    block = Bottleneck
+    counts = (3, 4, 23, 3)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torchvision.models.resnet import BasicBlock
 
-from ._residual import residual
-from ._staged import Staged
+from ._residual import Residual
 
 
-class ResNet18(Staged):
+class ResNet18(Residual):
     """Torchvision's ResNet-18 (arXiv 1512.03385) behind our interface.
 
     `stem` "cifar" is one 3x3 convolution without pooling (11,173,962 parameters for 3 channels and
@@ -23,24 +20,5 @@ class ResNet18(Staged):
     every block starts as its shortcut (arXiv 1706.02677).
     """
 
-    def __init__(
-        self,
-        *,
-        shape: tuple[int, ...],
-        outputs: int,
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        stem: str = "auto",
-        channels: int = 64,
-        zero_residual: bool = False,
-    ) -> None:
-        trunk = residual(
-            "ResNet18",
-            shape,
-            BasicBlock,
-            (2, 2, 2, 2),
-            stem=stem,
-            channels=channels,
-            zero_residual=zero_residual,
-        )
-        super().__init__(trunk, outputs=outputs, mean=mean, deviation=deviation)
+    block = BasicBlock
+    counts = (2, 2, 2, 2)

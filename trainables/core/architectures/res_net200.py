@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torchvision.models.resnet import Bottleneck
 
-from ._residual import residual
-from ._staged import Staged
+from ._residual import Residual
 
 
-class ResNet200(Staged):
+class ResNet200(Residual):
     """ResNet-200 of torchvision's bottleneck blocks (arXiv 1512.03385).
 
     3, 24, 36 and 3 bottleneck blocks; 64,673,832 parameters for 1000 classes. The paper that first
@@ -26,24 +23,5 @@ class ResNet200(Staged):
     every block starts as its shortcut (arXiv 1706.02677).
     """
 
-    def __init__(
-        self,
-        *,
-        shape: tuple[int, ...],
-        outputs: int,
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        stem: str = "auto",
-        channels: int = 64,
-        zero_residual: bool = False,
-    ) -> None:
-        trunk = residual(
-            "ResNet200",
-            shape,
-            Bottleneck,
-            (3, 24, 36, 3),
-            stem=stem,
-            channels=channels,
-            zero_residual=zero_residual,
-        )
-        super().__init__(trunk, outputs=outputs, mean=mean, deviation=deviation)
+    block = Bottleneck
+    counts = (3, 24, 36, 3)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torchvision.models.resnet import BasicBlock
 
-from ._residual import residual
-from ._staged import Staged
+from ._residual import Residual
 
 
-class ResNet34(Staged):
+class ResNet34(Residual):
     """Torchvision's ResNet-34 (arXiv 1512.03385) behind our interface.
 
     3, 4, 6 and 3 blocks of two 3x3 convolutions; 21,797,672 parameters for 1000 classes. `stem`
@@ -22,24 +19,5 @@ class ResNet34(Staged):
     every block starts as its shortcut (arXiv 1706.02677).
     """
 
-    def __init__(
-        self,
-        *,
-        shape: tuple[int, ...],
-        outputs: int,
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        stem: str = "auto",
-        channels: int = 64,
-        zero_residual: bool = False,
-    ) -> None:
-        trunk = residual(
-            "ResNet34",
-            shape,
-            BasicBlock,
-            (3, 4, 6, 3),
-            stem=stem,
-            channels=channels,
-            zero_residual=zero_residual,
-        )
-        super().__init__(trunk, outputs=outputs, mean=mean, deviation=deviation)
+    block = BasicBlock
+    counts = (3, 4, 6, 3)

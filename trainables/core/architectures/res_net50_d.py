@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torchvision.models.resnet import Bottleneck
 
-from ._residual import residual
-from ._staged import Staged
+from ._residual import Residual
 
 
-class ResNet50D(Staged):
+class ResNet50D(Residual):
     """ResNet-50 with the three changes of the "bag of tricks" (arXiv 1812.01187, ResNet-D).
 
     The stem is three 3x3 convolutions (32, 32 and 64 channels) in place of one 7x7; the stride of a
@@ -25,25 +22,6 @@ class ResNet50D(Staged):
     at 0 and not at 1.
     """
 
-    def __init__(
-        self,
-        *,
-        shape: tuple[int, ...],
-        outputs: int,
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        stem: str = "auto",
-        channels: int = 64,
-        zero_residual: bool = False,
-    ) -> None:
-        trunk = residual(
-            "ResNet50D",
-            shape,
-            Bottleneck,
-            (3, 4, 6, 3),
-            stem=stem,
-            channels=channels,
-            deep=True,
-            zero_residual=zero_residual,
-        )
-        super().__init__(trunk, outputs=outputs, mean=mean, deviation=deviation)
+    block = Bottleneck
+    counts = (3, 4, 6, 3)
+    deep = True
