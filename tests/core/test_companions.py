@@ -20,9 +20,7 @@ SMALL = {
     "training": {"epochs": 2, "batch_size": 32},
 }
 OTHER = {
-    "views": {
-        "auxiliary": {"name": "OtherData", "data": {"name": "Digits", "classes": [3, 4, 7]}}
-    },
+    "views": {"auxiliary": {"name": "OtherData", "data": {"name": "Digits", "classes": [3, 4, 7]}}},
     "losses": {"main": {}, "aux": {"name": "AuxiliaryTask"}},
 }
 
@@ -129,7 +127,7 @@ def test_unlabelled_needs_hidden_labels() -> None:
 
 def test_an_attack_needs_targets_or_a_divergence() -> None:
     views = UDA["views"] | {"noisy": {"name": "PGD", "of": "unlabelled", "steps": 2}}
-    with pytest.raises(SettingError, match="views/noisy: .*Unlabelled does not have.*climbs: kl"):
+    with pytest.raises(SettingError, match="views/noisy: .*are hidden; set climbs: kl"):
         resolve(SMALL | UDA | {"views": views})
     views["noisy"]["climbs"] = "kl"
     training = Training(SMALL | UDA | {"views": views})

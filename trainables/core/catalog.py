@@ -158,4 +158,6 @@ def build(kind: str, config: Mapping[str, Any], **supplied: Any) -> Any:
     try:
         return found(**keywords)
     except SettingError as error:
+        if str(error).startswith(found.__name__):
+            raise
         raise SettingError(f"{found.__name__}: {error}") from None

@@ -153,7 +153,8 @@ class Objective(nn.Module):
         """After the optimizer's step: show the weighter, if it asks, the same batch's losses."""
         if not self.weighing.looks_back:
             return
-        with _kept(model):
+        # Only a loss that differentiates by its input needs a graph.
+        with _kept(model), torch.set_grad_enabled(bool(self.differentiated)):
             values = torch.stack([loss.detach() for loss in self._losses(model, self._last)])
         self._last = {}
         self.weighing.observe(self.coefficients * values)

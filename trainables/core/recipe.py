@@ -105,6 +105,12 @@ def objective(recipe: Config, task: Task, facts: Facts) -> Objective:
     _attackable(made, sources, task)
     with _at("training/augment"):
         augment = [views.make(one, facts) for one in recipe["training"]["augment"]]
+        for one in augment:
+            if getattr(one.component, "relabels", False):
+                raise SettingError(
+                    f"{type(one.component).__name__} replaces the targets of the main loss; make "
+                    f"it a view instead"
+                )
     losses, coefficients = {}, {}
     architecture = catalog.find("architectures", recipe["architecture"]["name"])
     supplied = facts.supplied() | {
@@ -119,6 +125,7 @@ def objective(recipe: Config, task: Task, facts: Facts) -> Objective:
             losses[label] = catalog.build("losses", own, **supplied)
         # Its settings may make a loss fit fewer tasks than its class does.
         _fits(f"{where} with these settings", "losses", losses[label], task.name)
+        _readable(where, losses[label], made, sources)
         coefficients[label] = number(f"losses/{label}/coefficient", one["coefficient"], low=0)
     with _at("weighter"):
         weigher = weighing.make(recipe["weighter"], len(losses), facts.seed)
@@ -146,36 +153,83 @@ def _fits(where: str, kind: str, component: Any, task: str) -> None:
         )
 
 
-def _roots(made: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
-    """For each view the companion whose examples it shows, None for those of the batch."""
+def _chain(label: str, made: Mapping[str, Any], sources: Mapping[str, str]) -> list[Any]:
+    """What makes a view, from itself back to the batch or the companion that it began with."""
+    chain: list[Any] = []
+    # A circle or an unknown source is an error that the objective names.
+    while label in made and label != CLEAN and len(chain) <= len(made):
+        chain.append(made[label])
+        if isinstance(made[label], views.Accompanied):
+            break
+        label = sources[label]
+    return chain
 
-    def root(label: str, steps: int) -> Any:
-        view = made.get(label)
+
+def _root(label: str, made: Mapping[str, Any], sources: Mapping[str, str]) -> Any:
+    """The companion whose examples a view shows, None for those of the batch."""
+    for view in _chain(label, made, sources):
         if isinstance(view, views.Accompanied):
             return view.component
-        # A circle is an error that the objective names.
-        return root(sources[label], steps - 1) if label in sources and steps else None
+    return None
 
-    return {label: root(label, len(sources)) for label in made}
+
+def _whose(label: str, made: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    """Whose a view's targets are: the "task"'s, a companion's, or a "view"'s that replaced them."""
+    for view in _chain(label, made, sources):
+        if getattr(view.component, "relabels", False):
+            return "view"
+        if isinstance(view, views.Accompanied):
+            return str(view.component.targets)
+    return "task"
+
+
+TARGETS = {
+    "task": "the main task's",
+    "other": "another data set's",
+    "hidden": "hidden",
+    "view": "replaced by the view",
+}
+
+
+def _readable(where: str, loss: Any, made: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """Raises `SettingError` for a loss that needs other targets, or the same examples in views."""
+    # An unknown one is an error that the objective names.
+    reads = [view for view in loss.reads if isinstance(view, str) and view in made]
+    wanted = getattr(loss, "targets", TARGETS)
+    for view in reads:
+        whose = _whose(view, made, sources)
+        if whose not in wanted:
+            needs = " or ".join(TARGETS[one] for one in wanted)
+            raise SettingError(
+                f"{where} needs targets that are {needs}; those of view {view!r} are "
+                f"{TARGETS[whose]}"
+            )
+    roots = {id(_root(view, made, sources)) for view in reads}
+    if getattr(loss, "pairs", False) and len(roots) > 1:
+        raise SettingError(
+            f"{where} compares views of the same examples, found {' and '.join(map(repr, reads))}, "
+            f"which do not show the same; `of` makes one view of the other"
+        )
 
 
 def _classes_of(made: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, int]:
     """The number of classes of the views whose targets are not the data's."""
-    roots = _roots(made, sources)
+    roots = {label: _root(label, made, sources) for label in made}
     return {label: one.classes for label, one in roots.items() if one is not None and one.classes}
 
 
 def _attackable(made: Mapping[str, Any], sources: Mapping[str, str], task: Task) -> None:
     """Raises `SettingError` for an attack that has nothing to climb."""
-    for label, root in _roots(made, sources).items():
+    for label in made:
         if not isinstance(made[label], views.Attacked):
             continue
         if task.name == Detection.name:
             raise SettingError(f"views/{label}: attacks on detectors are not available")
-        if root is not None and getattr(made[label].component, "climbs", "task") == "task":
+        whose = _whose(label, made, sources)
+        if whose != "task" and getattr(made[label].component, "climbs", "task") == "task":
             raise SettingError(
-                f"views/{label}: the attack climbs the main task's loss, whose targets "
-                f"{type(root).__name__} does not have; set climbs: kl or attack another view"
+                f"views/{label}: the attack climbs the main task's loss, but the targets of what "
+                f"it attacks are {TARGETS[whose]}; set climbs: kl or attack another view"
             )
 
 

@@ -132,6 +132,7 @@ class Training:
         ]
         # What a weighter learns is no weight of a network: neither decayed nor clipped.
         self.learned = list(self.objective.weighing.parameters())
+        self.stepped = self.parameters + self.learned
         groups: list[dict[str, Any]] = [{"params": self.parameters}]
         if self.learned:
             groups.append({"params": self.learned, "weight_decay": 0.0})
@@ -181,7 +182,7 @@ class Training:
 
     def _step(self, batch: Batch, draws: Stream) -> Step:
         # zero_grad's profiler hooks take longer than this on a small network.
-        for parameter in self.parameters:
+        for parameter in self.stepped:
             parameter.grad = None
         step = self.objective.backward(self.model, batch, draws)
         if self.settings["clip_norm"] > 0:

@@ -106,13 +106,11 @@ class Weighing(nn.Module):
 
     @property
     def looks_back(self) -> bool:
-        """Whether the weighter wants the losses again after the optimizer's step."""
-        return hasattr(self.weighter, "observe")
+        """Whether the weighter was asked and wants the losses again after the optimizer's step."""
+        return hasattr(self.weighter, "observe") and (self.steps - 1) % self.refresh == 0
 
     def observe(self, losses: Tensor) -> None:
-        """The losses [k] of the same batch after the step; passed on if the weighter was asked."""
-        if (self.steps - 1) % self.refresh:
-            return
+        """The losses [k] of the same batch after the step, for a weighter that looks back."""
         self.weighter.observe(losses * self._shrink(losses) if self.max_loss else losses)
 
     def end_epoch(self) -> None:
@@ -128,7 +126,8 @@ class Weighing(nn.Module):
         backward = 0.0
         if getattr(self.weighter, "per_loss", False) and k > 1:
             backward = (k - 1 if self.scope == "all" else k) / self.refresh
-        return {"extra_forwards": float(self.looks_back), "extra_backwards": backward}
+        forward = float(hasattr(self.weighter, "observe")) / self.refresh
+        return {"extra_forwards": forward, "extra_backwards": backward}
 
     def parameters_of(self, model: Network) -> list[nn.Parameter] | None:
         """The parameters of the scope; None where that is all."""
@@ -164,7 +163,8 @@ class _Shrunk:
 def make(config: Mapping[str, Any], k: int, seed: int = 0) -> Weighing:
     """The weighter that `config` names, for k losses, with its common options.
 
-    Raises `SettingError` for a weighter that needs more losses than there are.
+    Raises `SettingError` for a weighter that needs more losses than there are, and for a sum of
+    weights that the weighter cannot be held to.
     """
     # A weighter's own setting of the same name is the weighter's.
     mine = catalog.settings("weighters", config["name"])
@@ -177,5 +177,10 @@ def make(config: Mapping[str, Any], k: int, seed: int = 0) -> Weighing:
         raise SettingError(
             f"{found.__name__} weighs auxiliary losses against the main one and needs at least "
             f"{least} losses, found {k}; add a loss or take Fixed."
+        )
+    if getattr(found, "signed", False) and common["normalise"] != "none":
+        raise SettingError(
+            f"normalise must be none with {found.__name__}, whose weights may be negative and sum "
+            f"to nearly 0, found {common['normalise']!r}"
         )
     return Weighing(catalog.build("weighters", own, k=k, seed=seed), k, **common)

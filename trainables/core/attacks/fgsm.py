@@ -17,8 +17,8 @@ from ._ascent import gradient
 class FGSM(nn.Module):
     """One full step along the gradient (fast gradient sign method, arXiv 1412.6572).
 
-    x_adv = x + eps u, where u is the gradient's sign (linf) or its direction (l2), clipped to the
-    box. eps is in the units of the input ("8/255" is accepted), at least 0; no random start.
+    x_adv = x + eps u, where u is the gradient's sign (norm linf) or its direction (l2), clipped to
+    the box. eps is in the units of the input ("8/255" is accepted), at least 0; no random start.
     """
 
     family = "adversarial"

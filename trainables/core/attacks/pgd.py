@@ -18,7 +18,7 @@ from ._ascent import Divergence, gradient
 class PGD(nn.Module):
     """Projected gradient ascent of the loss within a ball (arXiv 1706.06083).
 
-    x <- P(x + step_size u), where u is the gradient's sign (linf) or its direction (l2) and P
+    x <- P(x + step_size u), where u is the gradient's sign (norm linf) or its direction (l2) and P
     projects onto the eps ball and then the box. eps and step_size are in the units of the input
     ("8/255" is accepted). step_size "auto" is 2.5 eps / steps. With `random_start` the first point
     is uniform in the ball. The last iterate counts; of several restarts, per example, one that

@@ -13,8 +13,8 @@ class GaussianNoise(nn.Module):
     """Adds white Gaussian noise of standard deviation sigma: x + sigma z, z ~ N(0, I).
 
     sigma is in the units of the input, at least 0 (pixels in [0, 1] for images, standard deviations
-    for z-normalised series). The result is not clipped to the
-    data's box: a clipped Gaussian is no longer one. Raises `SettingError` for a negative sigma.
+    for z-normalised series). The result is not clipped to the data's box: a clipped Gaussian is no
+    longer one. Raises `SettingError` for a negative sigma.
     """
 
     family = "noise"

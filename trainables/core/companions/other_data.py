@@ -27,6 +27,7 @@ class OtherData(nn.Module):
     """
 
     family = "companion"
+    targets = "other"
     short = ("other-data",)
 
     def __init__(

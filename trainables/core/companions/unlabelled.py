@@ -23,6 +23,7 @@ class Unlabelled(nn.Module):
     """
 
     family = "companion"
+    targets = "hidden"
     short = ("unlabelled", "ratio")
     classes = 0
 

@@ -23,6 +23,7 @@ class AuxiliaryTask(nn.Module):
     """
 
     tasks = ("classification", "regression")
+    targets = ("task", "other")
 
     def __init__(
         self,

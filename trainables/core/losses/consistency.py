@@ -39,6 +39,7 @@ class Consistency(nn.Module):
     """
 
     tasks: tuple[str, ...] = ("classification", "regression")
+    pairs = True
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class CrossEntropy(nn.Module):
     """
 
     tasks = ("classification",)
+    targets = ("task",)
 
     def __init__(
         self, *, view: str = "clean", label_smoothing: float = 0.0, tsa: str = "none"

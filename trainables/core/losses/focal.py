@@ -28,6 +28,7 @@ class Focal(nn.Module):
     """
 
     tasks = ("classification",)
+    targets = ("task",)
 
     def __init__(
         self,

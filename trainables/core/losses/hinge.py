@@ -31,6 +31,7 @@ class Hinge(nn.Module):
     """
 
     tasks = ("classification",)
+    targets = ("task",)
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ class Huber(nn.Module):
     """
 
     tasks = ("regression",)
+    targets = ("task",)
 
     def __init__(self, *, view: str = "clean", delta: float = 1.0) -> None:
         super().__init__()

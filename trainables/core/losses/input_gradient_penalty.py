@@ -24,6 +24,7 @@ class InputGradientPenalty(nn.Module):
     """
 
     tasks = ("classification", "regression")
+    targets = ("task",)
     input_gradient = True
 
     def __init__(self, *, view: str = "clean") -> None:

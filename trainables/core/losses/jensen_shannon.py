@@ -25,6 +25,7 @@ class JensenShannon(nn.Module):
     """
 
     tasks = ("classification",)
+    pairs = True
 
     def __init__(self, *, views: Sequence[str] = ("clean", "augmented1", "augmented2")) -> None:
         super().__init__()

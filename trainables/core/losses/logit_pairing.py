@@ -21,6 +21,7 @@ class LogitPairing(nn.Module):
     """
 
     tasks = ("classification", "regression")
+    pairs = True
 
     def __init__(self, *, target: str = "clean", view: str = "adv") -> None:
         super().__init__()

@@ -14,11 +14,12 @@ from ._targets import values
 class MAE(nn.Module):
     """Mean absolute error: (1/b) sum_i |z_i - y_i| of outputs z [b, 1] and values y [b].
 
-    Its optimum is the conditional median, so far-off targets pull less than with squares. The
-    gradient at z = y is 0.
+    Least absolute deviations (Boscovich 1757). Its optimum is the conditional median, so far-off
+    targets pull less than with squares. The gradient at z = y is 0.
     """
 
     tasks = ("regression",)
+    targets = ("task",)
 
     def __init__(self, *, view: str = "clean") -> None:
         super().__init__()

@@ -33,6 +33,8 @@ class MART(nn.Module):
     """
 
     tasks = ("classification",)
+    targets = ("task",)
+    pairs = True
 
     def __init__(self, *, target: str = "clean", view: str = "adv", term: str = "boosted") -> None:
         super().__init__()

@@ -26,6 +26,7 @@ class MaskedReconstruction(nn.Module):
     """
 
     tasks = ("classification", "regression")
+    pairs = True
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class MSE(nn.Module):
     """
 
     tasks = ("classification", "regression")
+    targets = ("task",)
 
     def __init__(self, *, view: str = "clean", k: float = 1.0, height: float = 1.0) -> None:
         super().__init__()

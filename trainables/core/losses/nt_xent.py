@@ -31,6 +31,7 @@ class NTXent(nn.Module):
     """
 
     tasks = ("classification", "regression")
+    pairs = True
 
     def __init__(
         self,

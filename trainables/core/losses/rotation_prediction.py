@@ -24,6 +24,7 @@ class RotationPrediction(nn.Module):
     """
 
     tasks = ("classification", "regression")
+    targets = ("view",)
 
     def __init__(self, *, width: int, view: str = "rotated", hidden: int | str = 0) -> None:
         super().__init__()

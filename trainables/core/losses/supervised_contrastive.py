@@ -33,6 +33,7 @@ class SupervisedContrastive(nn.Module):
     """
 
     tasks = ("classification",)
+    targets = ("task",)
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ class TRADES(nn.Module):
     """
 
     tasks = ("classification",)
+    pairs = True
 
     def __init__(self, *, target: str = "clean", view: str = "adv") -> None:
         super().__init__()

@@ -11,7 +11,11 @@ from ..quantities import number, several
 
 
 class Adam:
-    """torch's Adam (arXiv 1412.6980); its weight decay is an L2 term of the gradient."""
+    """torch's Adam (arXiv 1412.6980); its weight decay is an L2 term of the gradient.
+
+    `lr` > 0 is the learning rate before the schedule, `betas` the decays of the running means of
+    the gradient and its square, `eps` > 0 what keeps their quotient finite, `weight_decay` >= 0.
+    """
 
     def __init__(
         self,

@@ -11,7 +11,12 @@ from ..quantities import number, several
 
 
 class AdamW:
-    """torch's AdamW (arXiv 1711.05101); its weight decay is decoupled from the gradient."""
+    """torch's AdamW (arXiv 1711.05101); its weight decay is decoupled from the gradient.
+
+    `lr` > 0 is the learning rate before the schedule, `betas` the decays of the running means of
+    the gradient and its square, `eps` > 0 what keeps their quotient finite; in each step a weight
+    shrinks by the share `weight_decay` >= 0 times the learning rate.
+    """
 
     def __init__(
         self,

@@ -12,7 +12,12 @@ from ..quantities import flag, number
 
 
 class SGD:
-    """torch's SGD with momentum (Nesterov if asked; that needs momentum above 0)."""
+    """torch's SGD with momentum (Nesterov's if asked; that needs momentum above 0).
+
+    v <- momentum v + g, and a step of -lr v, or -lr (g + momentum v) with `nesterov`; g is the
+    gradient plus `weight_decay` >= 0 times the weights. `lr` > 0 is the learning rate before the
+    schedule, `momentum` is in [0, 1].
+    """
 
     def __init__(
         self,

@@ -11,7 +11,8 @@ from ..quantities import number, several
 class MultiStep:
     """Multiplies by gamma at each milestone, a part of training in (0, 1), in rising order.
 
-    Defaults are those of wide residual networks: 0.2 after 30, 60 and 80 % of training.
+    `milestones` and `gamma` are by default those of wide residual networks (arXiv 1605.07146): 0.2
+    after 30, 60 and 80 % of training.
     """
 
     def __init__(
