@@ -15,10 +15,15 @@ from ._normalise import Normalise
 
 
 class MLP(Network):
-    """Fully connected layers with ReLU on the flattened input; dropout after the first one.
+    """Fully connected layers with ReLU on the flattened input, and dropout.
 
-    Defaults are the network of the auxiliary-loss experiments on UCR series: 128 and 256 units,
-    dropout 0.3. For any input shape: images (c, h, w) and series (c, t).
+    `hidden` are the layers' widths. `dropout` is the rate after the first layer or, as a list, the
+    rates on the input and after each layer, one more than `hidden` has; each in [0, 0.99].
+
+    Defaults are the network of the auxiliary-loss experiments on UCR series. That of the baselines
+    of arXiv 1611.06455 is hidden [500, 500, 500], dropout [0.1, 0.2, 0.2, 0.3]. For any input
+    shape: images (c, h, w) and series (c, t). Raises `SettingError` for settings out of range and a
+    list of rates of another length.
     """
 
     def __init__(
@@ -29,22 +34,20 @@ class MLP(Network):
         mean: Sequence[float],
         deviation: Sequence[float],
         hidden: Sequence[int] = (128, 256),
-        dropout: float = 0.3,
+        dropout: float | str | Sequence[float] = 0.3,
     ) -> None:
         super().__init__()
         hidden = [whole("hidden", width, low=1) for width in several("hidden", hidden)]
         if not hidden:
             raise SettingError("hidden must name at least one width, found []")
-        rate = number("dropout", dropout, low=0, high=0.99)
+        first, *rates = _rates(dropout, len(hidden))
         self.normalise = Normalise(mean, deviation, len(shape))
-        layers: list[nn.Module] = []
+        self.entry = _dropout(first)
         widths = [prod(shape), *hidden]
-        for i, (before, after) in enumerate(pairwise(widths)):
-            parts = [nn.Linear(before, after), nn.ReLU()]
-            layers.append(
-                nn.Sequential(*parts, nn.Dropout(rate)) if i == 0 else nn.Sequential(*parts)
-            )
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(before, after), nn.ReLU(), _dropout(rate))
+            for (before, after), rate in zip(pairwise(widths), rates, strict=True)
+        )
         self.width = hidden[-1]
         self.head = nn.Linear(self.width, outputs)
 
@@ -54,7 +57,24 @@ class MLP(Network):
 
     def features(self, x: Tensor) -> Tensor:
         """x [b, ...] -> [b, width]."""
-        x = self.normalise(x).flatten(1)
+        x = self.entry(self.normalise(x).flatten(1))
         for layer in self.layers:
             x = layer(x)
         return x
+
+
+def _rates(dropout: float | str | Sequence[float], layers: int) -> list[float]:
+    """The rates on the input and after each layer."""
+    if isinstance(dropout, str) or not isinstance(dropout, Sequence):
+        return [0.0, number("dropout", dropout, low=0, high=0.99), *[0.0] * (layers - 1)]
+    found = several("dropout", dropout)
+    if len(found) != layers + 1:
+        raise SettingError(
+            f"dropout must be one rate or {layers + 1}, for the input and each of {layers} hidden "
+            f"layers, found {found!r}"
+        )
+    return [number("dropout", one, low=0, high=0.99) for one in found]
+
+
+def _dropout(rate: float) -> nn.Module:
+    return nn.Dropout(rate) if rate else nn.Identity()
