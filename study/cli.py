@@ -77,6 +77,7 @@ def run(
     """
     with _clear_errors():
         from study import life, spec
+        from study.provenance import line_of
 
         path = spec.find(study)
         text = path.read_text(encoding="utf-8")
@@ -85,14 +86,15 @@ def run(
         given = text + "".join(f"\n# --set {one}" for one in asked)
         if not dry_run:
             life.vacant(found, root)
-        _say("\n".join(life.rehearse(found, data_root, address=address, cpus=cpus)))
+        data = life.rehearse(found, data_root, address=address, cpus=cpus)
+        _say(line_of(data))
         _say(_plan(found))
         if dry_run:
             _out(found.resolved() if as_json else "Dry run: nothing was started.", as_json)
             return
-        folder = life.create(found, given, root)
+        folder = life.create(found, given, root, data)
         _say(f"Study folder: {folder}")
-        _go(folder, "run", address, data_root, cpus, dashboard, as_json)
+        _go(folder, "run", address, data_root, cpus, dashboard, data, as_json)
 
 
 @app.command()
@@ -112,8 +114,8 @@ def resume(
         from study import life
 
         # Data that is not there must end the command, not every trial that it would have gone on.
-        life.rehearse(life.load(folder), data_root, address=address, cpus=cpus)
-        _go(folder, "resume", address, data_root, cpus, dashboard, as_json)
+        data = life.rehearse(life.load(folder), data_root, address=address, cpus=cpus)
+        _go(folder, "resume", address, data_root, cpus, dashboard, data, as_json)
 
 
 @app.command()
@@ -148,7 +150,7 @@ def train(
         str, typer.Option("--data", "--dataset", help="Digits, MNIST, UCR_ECG200 …")
     ] = "Digits",
     architecture: Annotated[
-        str, typer.Option("--architecture", "--model", help="MLP, ConvNet, ResNet18")
+        str, typer.Option("--architecture", "--model", help="MLP, ConvNet, ResNet18 …")
     ] = "ConvNet",
     losses: Annotated[
         list[str] | None,
@@ -159,7 +161,7 @@ def train(
     attack_file: Annotated[
         Path | None, typer.Option("--loss-config", "--loss-config-file", help="Attack file (JSON).")
     ] = None,
-    weighter: Annotated[str, typer.Option(help="Fixed, CoV, GradientSimilarity")] = "Fixed",
+    weighter: Annotated[str, typer.Option(help="Fixed, CoV, GradientSimilarity …")] = "Fixed",
     epochs: Annotated[int, typer.Option("--epochs", "--max-epochs")] = 10,
     seed: Annotated[int, typer.Option()] = 0,
     out: Annotated[
@@ -224,6 +226,7 @@ def evaluate(
     """
     with _clear_errors():
         from study import single, standing
+        from study.provenance import data_of, line_of
         from trainables.core.quantities import one_of
 
         one_of("--part", part, ("test", "validation"))
@@ -235,7 +238,46 @@ def evaluate(
         if as_json:
             _out(rows, True)
         else:
+            typer.echo(line_of(data_of(training, data_root)))
             standing.show_rows(rows)
+
+
+@app.command()
+def reproduce(
+    folder: Folder,
+    trial: Annotated[int, typer.Argument(help="Number of the trial in the study's tables.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/STUDY-TRIAL by default.")
+    ] = None,
+    device: Device = "auto",
+    data_root: DataRoot = "",
+    as_json: Json = False,
+) -> None:
+    """Train one trial of a study again, as far as it went, and compare what it reports.
+
+    Example: python -m study reproduce studies/quickstart 7
+    """
+    with _clear_errors():
+        from study import life, single
+
+        planned, reported = life.trial(folder, trial)
+        target = out or Path("runs") / f"{folder.resolve().name}-{trial:04d}"
+        training = single.train(
+            planned["recipe"],
+            target,
+            data_root=data_root,
+            device=device,
+            epochs=max(reported, default=0),
+            say=_say,
+        )
+        rows = single.compared(training, reported)
+        if as_json:
+            _out({"folder": str(target), "metrics": rows}, True)
+            return
+        for row in rows:
+            typer.echo(f"{row['metric']}: {row['then']:.6g} then, {row['now']:.6g} now")
+        same = all(row["then"] == row["now"] for row in rows)
+        typer.echo("Equal to the last digit." if same else "Not equal; see the versions in report.")
 
 
 @app.command()
@@ -258,35 +300,34 @@ def list_(
 ) -> None:
     """List components of a kind, methods or presets; without a kind, all kinds.
 
+    In brackets: the task where it is not classification, and weighters that need gradients.
+
     Example: python -m study list weighters
     """
     with _clear_errors():
-        from study import standing
+        from study import reference
 
-        found = standing.components(kind)
+        found = reference.listing(kind)
         if as_json:
             _out(found, True)
-        else:
-            for name, lines in found.items():
-                typer.echo(f"{name}: {', '.join(lines)}" if not kind else "\n".join(lines))
+            return
+        for name, lines in found.items():
+            typer.echo(f"{name}: {', '.join(lines)}" if not kind else "\n".join(lines))
+        if below := reference.footer(kind):
+            typer.echo(below)
 
 
 @app.command()
 def show(kind: str, name: str, as_json: Json = False) -> None:
-    """What a component is, its source and its settings with their defaults.
+    """What a component is, its source, its settings with their defaults, and those of its kind.
 
     Example: python -m study show weighters CoV
     """
     with _clear_errors():
-        from study import standing
+        from study import reference
 
-        found = standing.component(kind, name)
-        if as_json:
-            _out(found, True)
-            return
-        typer.echo(f"{found['name']}\n\n{found['about']}\n")
-        for key, value in found["settings"].items():
-            typer.echo(f"  {key} = {value!r}")
+        found = reference.entry(kind, name)
+        _out(found if as_json else reference.text(found), as_json)
 
 
 @app.command()
@@ -313,6 +354,7 @@ def _go(
     data_root: str,
     cpus: int | None,
     dashboard: bool,
+    data: dict[str, Any],
     as_json: bool,
 ) -> None:
     from study import life
@@ -324,6 +366,7 @@ def _go(
         data_root=data_root,
         cpus=cpus,
         dashboard=dashboard,
+        data=data,
         say=_say,
     )
     if not done:
@@ -352,7 +395,7 @@ def _plan(found: Any) -> str:
     epochs = arms * (asked + again) * found.epochs
     return (
         f"{found.study}: {arms} arms ({', '.join(one.name for one in found.arms)}); "
-        f"{asked} trials each, then {again} on fresh seeds each; "
+        f"{asked} trial{'' if asked == 1 else 's'} each, then {again} on fresh seeds each; "
         f"{arms * (asked + again)} trials of at most {found.epochs} epochs ({epochs} in all)"
     )
 

@@ -1,8 +1,7 @@
-"""What the reading commands show: a study's standing, its answer, components, this machine."""
+"""What the reading commands show: a study's standing, its answer, this machine."""
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
 from collections import Counter
@@ -14,10 +13,7 @@ from rich.table import Table
 from analysis import events
 from analysis.formats import console
 from analysis.history import TrialHistory, fold
-from study import spec
-from study.yaml_text import read_yaml
-from trainables.core import catalog
-from trainables.core.errors import SettingError, nearest
+from analysis.metrics import metric as metric_of
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -50,8 +46,10 @@ def read(folder: Path) -> dict[str, Any]:
     return {
         "study": study.study,
         "folder": str(folder),
+        "data": (history.study.get("data") or {}).get("title"),
         "status": _status(history.status, folder),
         "metric": study.search.metric,
+        "mode": study.search.mode,
         "trials": len(trials),
         "expected": len(study.arms) * (study.search.trials_per_arm + confirming),
         "states": dict(Counter(one.state for one in trials)),
@@ -65,13 +63,14 @@ def show(found: dict[str, Any]) -> None:
     states = "  ".join(f"{state.lower()} {n}" for state, n in sorted(found["states"].items()))
     print(
         f"{found['study']}: {found['status']}, {found['trials']} of {found['expected']} trials, "
-        f"{found['epochs']} epochs  {states}"
+        f"{found['epochs']} epochs  {states}" + (f"  on {found['data']}" if found["data"] else "")
     )
+    metric = metric_of(found["metric"], found["mode"])
     table = Table(box=None)
     for name in ("arm", "weighter", "trials", "ended", "epochs", f"best {found['metric']}"):
         table.add_column(name, justify="left" if name in ("arm", "weighter") else "right")
     for one in found["arms"]:
-        best = "–" if one["best"] is None else f"{one['best']:.4f}"
+        best = "–" if one["best"] is None else metric.shown(one["best"])
         counts = (str(one[key]) for key in ("trials", "ended", "epochs"))
         table.add_row(one["arm"], one["weighter"], *counts, best)
     console().print(table)
@@ -87,13 +86,14 @@ def show_rows(rows: list[dict[str, Any]]) -> None:
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
     for row in rows:
         counted = row["n_correct"] is not None
-        value = f"{100 * row['value']:.2f} %" if counted else f"{row['value']:.4f}"
+        metric = metric_of(row["metric"])
+        value = metric.shown(row["value"])
         span = "–"
         if counted:
             low, high = wilson_interval(row["n_correct"], row["n_examples"])
             span = f"{100 * low:.2f} – {100 * high:.2f} %"
         seconds = f"{row['duration_s']:.2f}"
-        names = (row["split"], row["name"], row["metric"])
+        names = (row["split"], row["name"], metric.title)
         table.add_row(*names, value, span, str(row["n_examples"]), seconds)
     console().print(table)
 
@@ -113,36 +113,6 @@ def answer(folder: Path) -> dict[str, Any]:
 
     table = robustness_table(folder)
     return {"caption": table.caption, "rows": records(table), "notes": list(table.notes)}
-
-
-def components(kind: str) -> dict[str, list[str]]:
-    """Names of all components by kind, or of one kind with a line on each."""
-    from search_spaces import methods
-
-    kinds = [*catalog.KINDS, "views", "methods", "presets"]
-    if not kind:
-        return {one: _names(one) for one in kinds}
-    if kind not in kinds:
-        raise SettingError(f"Unknown kind {kind!r}.{nearest(kind, kinds)}")
-    if kind == "methods":
-        return {kind: methods.names()}
-    if kind == "presets":
-        return {kind: [f"{one}: {_question(one)}" for one in spec.presets()]}
-    return {kind: [f"{one}: {_first(catalog.find(kind, one))}" for one in catalog.names(kind)]}
-
-
-def component(kind: str, name: str) -> dict[str, Any]:
-    """A component's docstring and settings; for a method or preset, what it holds."""
-    from search_spaces import methods
-
-    if kind == "methods":
-        return {"name": name, "about": "A named arm.", "settings": methods.method(name)}
-    if kind == "presets":
-        text = spec.find(name).read_text(encoding="utf-8")
-        return {"name": name, "about": text, "settings": {}}
-    found = catalog.find(kind, name)
-    about = inspect.getdoc(found) or ""
-    return {"name": found.__name__, "about": about, "settings": catalog.settings(kind, name)}
 
 
 def doctor(data_root: str) -> dict[str, str]:
@@ -189,19 +159,3 @@ def _value(trial: TrialHistory, metric: str) -> float | None:
             value = float(report["metrics"][metric])
             return value if value == value and abs(value) != float("inf") else None
     return None
-
-
-def _names(kind: str) -> list[str]:
-    from search_spaces import methods
-
-    if kind == "methods":
-        return methods.names()
-    return spec.presets() if kind == "presets" else catalog.names(kind)
-
-
-def _question(preset: str) -> str:
-    return str(read_yaml(spec.find(preset).read_text(encoding="utf-8")).get("question", ""))
-
-
-def _first(found: type[Any]) -> str:
-    return (inspect.getdoc(found) or "").partition("\n")[0]

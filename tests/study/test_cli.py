@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import Result
@@ -18,6 +19,9 @@ from typer.testing import CliRunner
 
 from analysis import events
 from study.cli import app
+
+if TYPE_CHECKING:
+    from .in_process import Runner
 
 TINY = """
 study: tiny
@@ -166,6 +170,100 @@ def test_train_with_an_attack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     view = json.loads((tmp_path / "run" / "recipe.json").read_text())["views"]["adv"]
     expected = {"name": "PGD", "norm": "2", "eps": 0.5, "step_size": 1.5, "steps": 3}
     assert {key: view[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "says"),
+    [
+        ("detection", ["data.folder=coco", "data.size=64"], "attack on a detector"),
+        ("regression", ["data.dataset=Slopes"], "RandomFlip"),
+    ],
+)
+def test_a_benchmark_that_the_data_does_not_allow_is_refused_before_ray(
+    preset: str, changes: list[str], says: str, small_root: Path
+) -> None:
+    other = "PGD" if preset == "detection" else "RandomFlip"
+    words = [word for one in (*changes, f"benchmarks=[Clean, {other}]") for word in ("--set", one)]
+    done = call("run", preset, "--dry-run", "--data-root", small_root, *words)
+    assert done.exit_code == 2, done.output
+    assert f"benchmarks: {other}: " in done.output
+    assert says in done.output
+
+
+def test_train_and_evaluate_by_errors(
+    tmp_path: Path, small_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDY_DATA", str(small_root))
+    words = ["--model", "mlp", "--max-epochs", "3", "--device", "cpu", "--out", "run"]
+    done = call("train", "--data", "TSER_Slopes", *words)
+    assert done.exit_code == 0, done.output
+    assert "TSER Slopes: TSER archive Slopes" in done.output
+    assert re.search(r"validation RMSE \d+\.\d+ ", done.output)
+    lines = (tmp_path / "run/reports.jsonl").read_text().splitlines()
+    errors = [json.loads(line)["validation/rmse"] for line in lines]
+    words = ["evaluate", "run", "--part", "validation", "--benchmark", "clean", "--best", "--json"]
+    values = {row["metric"]: row["value"] for row in json.loads(call(*words).output)}
+    assert values["rmse"] == min(errors)
+    shown = call("evaluate", "run", "--benchmark", "gaussian_0.1").output
+    assert shown.startswith("TSER Slopes: TSER archive Slopes")
+    assert re.search(r"test +gaussian_0.1 +RMSE +\d+\.\d+ +– +12 ", shown)
+    assert "%" not in shown.replace("95 % interval", "")
+
+
+def test_the_ledger_tells_the_data_and_a_study_goes_on_with_no_other(
+    file: Path, tmp_path: Path
+) -> None:
+    from study import life, spec
+    from trainables.core.errors import SettingError
+
+    study = spec.load(file)
+    data = life.rehearse(study, "", address="local", cpus=1)
+    assert {key: data[key] for key in ("title", "train", "validation", "test", "shape")} == {
+        "title": "Digits",
+        "train": 96,
+        "validation": 24,
+        "test": 449,
+        "shape": [1, 8, 8],
+    }
+    folder = life.create(study, TINY, tmp_path, data)
+    assert events.read(folder)[0]["data"] == data
+    assert "on Digits" in call("status", folder).output
+    before = (folder / events.FILE).read_bytes()
+    other = data | {"title": "Digits (classes 1, 2)", "train": 19}
+    with pytest.raises(SettingError, match=r"begun with other data \(Digits, 96 train.*19 train"):
+        life.conduct(folder, "resume", data=other)
+    assert (folder / events.FILE).read_bytes() == before
+
+
+def test_chosen_classes_are_in_the_title() -> None:
+    from study.provenance import data_of
+    from trainables.core.training import Training
+
+    data = {"name": "Digits", "classes": [3, 5], "limit": 40}
+    found = data_of(Training({"data": data}), "")
+    assert found["title"] == "Digits (classes 3, 5)"
+    assert (found["classes"], found["train"] + found["validation"]) == (2, 40)
+
+
+def test_a_trial_is_reproduced_to_the_last_digit(
+    file: Path, tmp_path: Path, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study import life, spec
+
+    monkeypatch.chdir(tmp_path)
+    folder = life.create(spec.load(file), TINY, tmp_path)
+    runner.run(folder)
+    stopped = next(
+        one["trial"] for one in events.read(folder) if one.get("decision") in ("stop", "complete")
+    )
+    done = call("reproduce", folder, str(stopped), "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert "validation/accuracy: " in done.output
+    assert "Equal to the last digit." in done.output
+    assert (tmp_path / "runs" / f"tiny-{stopped:04d}" / "last.pt").exists()
+    missing = call("reproduce", folder, "99")
+    assert (missing.exit_code, "has no trial 99" in missing.output) == (2, True)
 
 
 def driver(*words: str | Path, home: Path) -> subprocess.Popen[str]:
