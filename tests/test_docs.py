@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from search_spaces.ranges import as_range
+from search_spaces.ranges import as_range, defaults
 from study import spec
 from study.cli import app
 from study.yaml_text import read_yaml
+from trainables.core import catalog
+from trainables.core.randomness import Stream
+from trainables.core.training import Training
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,6 +41,35 @@ def test_yaml_is_a_study_or_a_part_of_one(where: str, text: str) -> None:
         assert spec.parse({"study": "part", **plain}).arms
     else:
         assert all(as_range(leaf, where) is not None for leaf in plain.values())
+
+
+COMBINED = [
+    pytest.param(arm, id=f"{where}-{arm.arm}-{arm.weighter}")
+    for where, text in blocks("yaml")
+    if where.startswith("components") and "data: {name" not in text.replace("name: Digits", "")
+    for arm in spec.parse({"study": "part", **read_yaml(text)}).arms
+]
+
+
+@pytest.mark.parametrize("arm", COMBINED)
+def test_a_combination_of_components_takes_a_step(arm: spec.Arm) -> None:
+    recipe = defaults(arm.tree)
+    recipe["data"] = {"limit": 120, **recipe["data"]}
+    if "labels" in recipe["data"]:
+        recipe["data"]["labels"] = 20
+    one = Training(recipe)
+    (batch,) = one.parts.train.batches([one._order()[0][:8]], device="cpu", seed=0)
+    step = one._step(batch, Stream(0))
+    assert step.losses.isfinite().all()
+    assert step.weights.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["architectures", "data", "losses", "views", "weighters"])
+def test_the_page_of_components_names_all(kind: str) -> None:
+    text = (ROOT / "docs" / "components.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", text))
+    missing = set(catalog.names(kind)) - words
+    assert not missing, f"docs/components.md does not name {missing}"
 
 
 def test_every_command_in_the_pages_exists() -> None:
