@@ -121,13 +121,13 @@ def test_hidden_labels_cannot_be_learned_from() -> None:
 
 
 def test_unlabelled_needs_hidden_labels() -> None:
-    with pytest.raises(SettingError, match="views/unlabelled: .*data/labels"):
+    with pytest.raises(SettingError, match=r"views/unlabelled: .*data/labels"):
         Training(SMALL | UDA | {"data": "Digits"})
 
 
 def test_an_attack_needs_targets_or_a_divergence() -> None:
     views = UDA["views"] | {"noisy": {"name": "PGD", "of": "unlabelled", "steps": 2}}
-    with pytest.raises(SettingError, match="views/noisy: .*are hidden; set climbs: kl"):
+    with pytest.raises(SettingError, match=r"views/noisy: .*are hidden; set climbs: kl"):
         resolve(SMALL | UDA | {"views": views})
     views["noisy"]["climbs"] = "kl"
     training = Training(SMALL | UDA | {"views": views})

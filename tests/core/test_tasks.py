@@ -96,7 +96,7 @@ def test_detection_metrics_of_perfect_half_right_and_no_detections() -> None:
     half = task.summary(task.judge(torch.stack([right[0], detections()]), y))
     assert half["map"] == (pytest.approx(0.5), None)
     none = task.summary(task.judge(torch.stack([detections()] * 2), y))
-    assert none == {name: (0.0, None) for name in task.best}
+    assert none == dict.fromkeys(task.best, (0.0, None))
 
 
 def test_detection_counts_a_shifted_box_by_its_overlap() -> None:

@@ -102,9 +102,17 @@ def objective(recipe: Config, task: Task, facts: Facts) -> Objective:
             own = {key: value for key, value in one.items() if key not in views.COMMON}
             made[label] = views.make(own, facts)
         sources[label] = str(one["of"])
-    _attackable(made, sources, task)
     with _at("training/augment"):
         augment = [views.make(one, facts) for one in recipe["training"]["augment"]]
+    if task.boxed:
+        for path, view in (
+            *((f"views/{label}", view) for label, view in made.items()),
+            *(("training/augment", view) for view in augment),
+        ):
+            with _at(path):
+                views.fits_boxes(view)
+    _attackable(made, sources)
+    with _at("training/augment"):
         for one in augment:
             if getattr(one.component, "relabels", False):
                 raise SettingError(
@@ -218,13 +226,11 @@ def _classes_of(made: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str
     return {label: one.classes for label, one in roots.items() if one is not None and one.classes}
 
 
-def _attackable(made: Mapping[str, Any], sources: Mapping[str, str], task: Task) -> None:
+def _attackable(made: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     """Raises `SettingError` for an attack that has nothing to climb."""
     for label in made:
         if not isinstance(made[label], views.Attacked):
             continue
-        if task.name == Detection.name:
-            raise SettingError(f"views/{label}: attacks on detectors are not available")
         whose = _whose(label, made, sources)
         if whose != "task" and getattr(made[label].component, "climbs", "task") == "task":
             raise SettingError(

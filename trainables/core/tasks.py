@@ -48,6 +48,10 @@ class Task(Goal, Protocol):
     def encode(self, y: Tensor) -> Tensor:
         """Targets of the data as losses see them."""
 
+    @property
+    def boxed(self) -> bool:
+        """Whether targets are boxes, which stay where they are when a view moves the image."""
+
     def width(self, classes: int) -> int:
         """How many outputs a model needs."""
 
@@ -66,6 +70,8 @@ class Task(Goal, Protocol):
 
 class _Vectors:
     """What classification and regression share: one vector of outputs per example."""
+
+    boxed = False
 
     def outputs(
         self, model: Network, seen: Mapping[str, Batch], forward: str
@@ -204,6 +210,7 @@ class Detection:
 
     name: ClassVar[str] = "detection"
     main_loss: ClassVar[str] = "DetectionLoss"
+    boxed = True
     best: ClassVar[Mapping[str, str]] = {
         "map": "max",
         "map_50": "max",

@@ -16,6 +16,7 @@ from torch import nn
 
 from . import catalog
 from .batch import Batch
+from .errors import SettingError
 from .facts import Facts
 from .quantities import text
 from .randomness import Draws
@@ -117,6 +118,17 @@ def judgeable(view: View) -> bool:
     component = view.component
     changed = getattr(component, "relabels", False) or getattr(component, "mixes", False)
     return not isinstance(view, Accompanied) and not changed
+
+
+def fits_boxes(view: View) -> None:
+    """Raises `SettingError` for a view that a detector cannot have."""
+    name = type(view.component).__name__
+    if isinstance(view, Attacked):
+        raise SettingError(f"{name}: attacks on detectors are not available")
+    if isinstance(view, Accompanied):
+        raise SettingError(f"{name}: a detector cannot have examples of other data")
+    if getattr(view.component, "moves", False):
+        raise SettingError(f"{name} moves what is in an image, but not the boxes around it")
 
 
 def describe(view: View) -> dict[str, Any]:

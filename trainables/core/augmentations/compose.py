@@ -28,6 +28,7 @@ class Compose(nn.Module):
     family = "augmentation"
     short: tuple[str, ...] = ("compose",)
     mixes = False
+    moves = False
     relabels = False
 
     def __init__(
@@ -52,6 +53,7 @@ class Compose(nn.Module):
         self.parts = nn.ModuleList(parts)
         self.short = ("+".join(describe(Augmented(part))["name"] for part in parts),)
         self.mixes = any(getattr(part, "mixes", False) for part in parts)
+        self.moves = any(getattr(part, "moves", False) for part in parts)
         self.relabels = any(getattr(part, "relabels", False) for part in parts)
 
     def forward(self, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,7 @@ class CutMix(nn.Module):
     """
 
     family = "augmentation"
+    moves = True
     short = ("cutmix", "alpha")
     mixes = True
 

@@ -28,6 +28,7 @@ class Mixup(nn.Module):
     """
 
     family = "augmentation"
+    moves = True
     short = ("mixup", "alpha")
     mixes = True
 

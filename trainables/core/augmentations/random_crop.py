@@ -25,6 +25,7 @@ class RandomCrop(nn.Module):
     """
 
     family = "augmentation"
+    moves = True
     short = ("crop", "padding")
 
     def __init__(self, *, padding: int = 4, fill: str = "zero") -> None:

@@ -18,6 +18,7 @@ class RandomFlip(nn.Module):
     """
 
     family = "augmentation"
+    moves = True
     short = ("flip", "p")
 
     def __init__(self, *, p: float = 0.5) -> None:

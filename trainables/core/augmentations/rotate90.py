@@ -18,6 +18,7 @@ class Rotate90(nn.Module):
     """
 
     family = "augmentation"
+    moves = True
     short = ("rotate90",)
     relabels = True
 

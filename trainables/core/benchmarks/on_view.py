@@ -14,7 +14,7 @@ from ..facts import Facts
 from ..randomness import ExampleStreams
 from ..tasks import Task
 from ..threat import Box
-from ..views import describe, make
+from ..views import describe, fits_boxes, make
 
 
 class OnView(nn.Module):
@@ -40,6 +40,8 @@ class OnView(nn.Module):
         batch_size: int,
     ) -> list[dict[str, Any]]:
         """One row for each metric; the model must be in evaluation mode."""
+        if task.boxed:
+            fits_boxes(self.view)
         began = perf_counter()
         judged: dict[str, list[Tensor]] = {}
         numbers = torch.arange(len(examples))
