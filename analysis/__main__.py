@@ -54,7 +54,10 @@ def tables(
     folder: Folder,
     format: Annotated[Format, typer.Option(help="How to write the table.")] = Format.terminal,
     metric: Annotated[
-        str, typer.Option(help="Metric of the benchmarks; accuracy where there is one.")
+        str,
+        typer.Option(
+            help="Metric of the benchmarks; accuracy where there is one, else the search's."
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:
@@ -126,8 +129,10 @@ def _as_json(table: RobustnessTable) -> dict[str, Any]:
     return {
         "study": table.study,
         "question": table.question,
+        "data": table.data,
         "split": table.split,
-        "metric": table.metric,
+        "metric": table.metric.name,
+        "better": table.metric.better,
         "caption": table.caption,
         "notes": list(table.notes),
         "rows": [
@@ -139,6 +144,8 @@ def _as_json(table: RobustnessTable) -> dict[str, Any]:
                 "trials": row.trials,
                 "epochs": row.epochs,
                 "time_ratio": row.time_ratio,
+                "extra_forwards": row.extra_forwards,
+                "extra_backwards": row.extra_backwards,
                 "selected_trial": row.selected_trial,
                 "selected": row.selected,
             }

@@ -123,6 +123,7 @@ def _read(folder: Path) -> tuple[Row, History]:
 
 def _study_row(resolved: Row, history: History) -> Row:
     first = history.study
+    data = first.get("data") or {}
     search = resolved.get("search", {})
     work_s = sum(_seconds(one, "train_s") + _seconds(one, "eval_s") for one in history.in_order())
     return {
@@ -134,6 +135,13 @@ def _study_row(resolved: Row, history: History) -> Row:
         "status": history.status,
         "task": resolved.get("task"),
         "dataset": resolved.get("data", {}).get("name"),
+        # Ledgers of the first releases do not describe their data.
+        "data_title": data.get("title"),
+        "data_provenance": data.get("provenance"),
+        "data_units": data.get("units"),
+        "num_train": data.get("train"),
+        "num_validation": data.get("validation"),
+        "num_test": data.get("test"),
         "primary_metric": search.get("metric"),
         "goal": search.get("mode"),
         "num_trials": len(history.trials),

@@ -20,6 +20,7 @@ PIPE_WIDTH = 160
 
 _CSV_COLUMNS = (
     "study",
+    "data",
     "arm",
     "weighter",
     "reference",
@@ -53,10 +54,11 @@ def cells(table: RobustnessTable) -> list[list[str]]:
             f"{row.arm} (ref.)" if row.reference else row.arm,
             row.weighter,
             str(row.n_seeds),
-            *(_cell(row, one, percent=table.percent) for one in table.benchmarks),
+            *(_cell(table, row, one) for one in table.benchmarks),
             str(row.trials),
             str(row.epochs),
             NOTHING if row.time_ratio is None else f"{row.time_ratio:.2f}×",
+            *([_passes(row)] if table.has_extra_passes else []),
         ]
         for row in table.rows
     ]
@@ -64,8 +66,8 @@ def cells(table: RobustnessTable) -> list[list[str]]:
 
 def difference_columns(table: RobustnessTable) -> tuple[str, ...]:
     """The heads of the second table: differences to the reference row."""
-    unit = " [pp]" if table.percent else ""
-    return ("arm", "weighter", "n", *(f"{one.name}{unit}" for one in table.benchmarks))
+    unit = table.metric.step or table.metric.title
+    return ("arm", "weighter", "n", *(f"{one.name} [{unit}]" for one in table.benchmarks))
 
 
 def difference_cells(table: RobustnessTable) -> list[list[str]]:
@@ -78,7 +80,7 @@ def difference_cells(table: RobustnessTable) -> list[list[str]]:
             if (cell := row.cells.get(one.name)) is not None and cell.difference is not None
         ]
         if found and table.split == "test":
-            texts = (_difference(row, one, percent=table.percent) for one in table.benchmarks)
+            texts = (_difference(table, row, one) for one in table.benchmarks)
             shown.append([row.arm, row.weighter, str(max(one.n for one in found)), *texts])
     return shown
 
@@ -86,7 +88,12 @@ def difference_cells(table: RobustnessTable) -> list[list[str]]:
 def difference_caption(table: RobustnessTable) -> str:
     """What the second table shows."""
     reference = table.reference
-    unit = " in percentage points" if table.percent else ""
+    better = "below" if table.metric.lower else "above"
+    unit = (
+        " in percentage points"
+        if table.metric.step
+        else f" in {table.metric.title} ({better} 0 is better)"
+    )
     return (
         f"Difference to {reference.label if reference else 'the reference row'}{unit}: "
         "mean over the n seeds that both have, paired by seed, ± half width of the 95 % "
@@ -125,6 +132,7 @@ def records(table: RobustnessTable) -> list[dict[str, Any]]:
             found.append(
                 {
                     "study": table.study,
+                    "data": table.data,
                     "arm": row.arm,
                     "weighter": row.weighter,
                     "reference": row.reference,
@@ -135,7 +143,7 @@ def records(table: RobustnessTable) -> list[dict[str, Any]]:
                     "steps": one.steps,
                     "restarts": one.restarts,
                     "split": table.split,
-                    "metric": table.metric,
+                    "metric": table.metric.name,
                     "mean": cell.interval.mean,
                     "ci_low": cell.interval.low,
                     "ci_high": cell.interval.high,
@@ -188,35 +196,37 @@ def to_rich(table: RobustnessTable) -> Group:
     return Group(*parts)
 
 
-def number(value: float, *, percent: bool, sign: bool = False) -> str:
-    """A mean as shown: fractions as percent with two decimals, others with four digits."""
-    plus = "+" if sign else ""
-    if not percent:
-        return f"{value:{plus}.4g}"
-    # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.
-    return f"{round(100 * value, 2) + 0.0:{plus}.2f}"
-
-
-def _cell(row: TableRow, benchmark: Benchmark, *, percent: bool) -> str:
+def _cell(table: RobustnessTable, row: TableRow, benchmark: Benchmark) -> str:
     cell = row.cells.get(benchmark.name)
     if cell is None:
         return NOTHING
     # A seed that lacks this one benchmark must not hide behind the row's n.
     count = f" (n={cell.interval.n})" if cell.interval.n != row.n_seeds else ""
-    return _with_spread(cell.interval, percent=percent) + count
+    return _with_spread(cell.interval, table, benchmark) + count
 
 
-def _difference(row: TableRow, benchmark: Benchmark, *, percent: bool) -> str:
+def _difference(table: RobustnessTable, row: TableRow, benchmark: Benchmark) -> str:
     cell = row.cells.get(benchmark.name)
     if cell is None or cell.difference is None:
         return NOTHING
-    return _with_spread(cell.difference, percent=percent, sign=True)
+    return _with_spread(cell.difference, table, benchmark, sign=True)
 
 
-def _with_spread(interval: Interval, *, percent: bool, sign: bool = False) -> str:
-    mean = number(interval.mean, percent=percent, sign=sign)
+def _with_spread(
+    interval: Interval, table: RobustnessTable, benchmark: Benchmark, *, sign: bool = False
+) -> str:
+    decimals = table.decimals(benchmark.name)
+    mean = table.metric.text(interval.mean, decimals, sign=sign)
     half = interval.half_width
-    return mean if half is None else f"{mean} ± {number(half, percent=percent)}"
+    return mean if half is None else f"{mean} ± {table.metric.text(half, decimals)}"
+
+
+def _passes(row: TableRow) -> str:
+    """`2 bwd`, `1 fwd + 0.2 bwd`; 0 where there are none."""
+    if row.extra_forwards is None or row.extra_backwards is None:
+        return NOTHING
+    counts = ((row.extra_forwards, "fwd"), (row.extra_backwards, "bwd"))
+    return " + ".join(f"{count:.3g} {kind}" for count, kind in counts if count) or "0"
 
 
 def _markdown_text(text: str) -> str:
@@ -247,6 +257,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "±": r"$\pm$",
     "×": r"$\times$",
+    "²": r"$^2$",
     "–": "--",
 }
 

@@ -29,13 +29,15 @@ def make_notes(
     benchmarks: Sequence[Benchmark],
     rows: Sequence[TableRow],
 ) -> tuple[str, ...]:
-    """The notes in the order of reading: status, protocol, selection, seeds, budget, failures."""
+    """The notes in reading order: status, data, protocol, selection, seeds, budget, failures."""
     return (
         *_status(study),
+        *_data(study),
         *map(_protocol, benchmarks),
         _selection(study, resolved, split),
         *_seeds(trials, split, rows),
         *_budget(rows),
+        *_passes(rows),
         *_failures(trials),
     )
 
@@ -44,6 +46,30 @@ def _status(study: dict[str, Any]) -> list[str]:
     if study["status"] == "finished":
         return []
     return [f"The study is not finished (status: {study['status']}); figures may still change."]
+
+
+def _data(study: dict[str, Any]) -> list[str]:
+    """Where the data come from and how they were split; nothing for a ledger without it."""
+    if not study["data_title"]:
+        return []
+    counted = sizes(study)
+    return [f"Data: {provenance(study)}{'; examples: ' if counted else ''}{counted}."]
+
+
+def sizes(study: dict[str, Any]) -> str:
+    """How many examples each part has: `480 train, 120 validation, 2,000 test`."""
+    counts = [(study[f"num_{part}"], part) for part in ("train", "validation", "test")]
+    return ", ".join(f"{count:,} {part}" for count, part in counts if count is not None)
+
+
+def provenance(study: Mapping[str, Any]) -> str:
+    """What is known of a study's data, in a line; "" for a ledger that says nothing."""
+    return described(study["data_title"] or "", study["data_provenance"] or "")
+
+
+def described(title: str, text: str) -> str:
+    """A data set's title and provenance, the title once."""
+    return text if text.startswith(title) else f"{title}: {text}" if text else title
 
 
 def _protocol(benchmark: Benchmark) -> str:
@@ -116,6 +142,15 @@ def _budget(rows: Sequence[TableRow]) -> list[str]:
         return []
     spent = ", ".join(f"{row.label} {row.trials}" for row in rows)
     return [f"Unequal search budget (trials per row): {spent}."]
+
+
+def _passes(rows: Sequence[TableRow]) -> list[str]:
+    if not any(row.extra_forwards or row.extra_backwards for row in rows):
+        return []
+    return [
+        "Extra passes: forward (fwd) and backward (bwd) passes per training step beyond those of "
+        "a plain sum of the losses; with a scope each backward pass is a partial one."
+    ]
 
 
 def _failures(trials: Sequence[dict[str, Any]]) -> list[str]:

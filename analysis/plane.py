@@ -1,15 +1,16 @@
-"""The plane of clean against robust accuracy: where the trials and the confirmed arms stand."""
+"""The plane of clean against robust figures: where the trials and the confirmed arms stand."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from .style import COLOURS, GREY, MARKERS, STYLE, NothingToPlotError, labels_of
+from .metrics import Metric
+from .style import COLOURS, GREY, MARKERS, STYLE, NothingToPlotError, labels_of, logarithmic, wide
 from .tables import RobustnessTable, robustness_table
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _HEADINGS = ("Arm × weighter", "Small: search, validation", "Large: confirmed, 
 
 @dataclass(frozen=True)
 class _Point:
-    """A search trial at its last evaluation, in percent; `whole`: it ran its full budget."""
+    """A search trial at its last evaluation, scaled; `whole`: it ran its full budget."""
 
     label: Label
     clean: float
@@ -34,7 +35,7 @@ class _Point:
 
 @dataclass(frozen=True)
 class _Mean:
-    """A confirmed configuration: means over seeds in percent, half widths 0 with one seed."""
+    """A confirmed configuration: scaled means over seeds, half widths 0 with one seed."""
 
     label: Label
     clean: float
@@ -44,24 +45,28 @@ class _Mean:
 
 
 def clean_robust(tables: Mapping[str, Any]) -> Figure:
-    """Clean against robust accuracy: all search trials, and the confirmed arms close up.
+    """Clean against robust figures: all search trials, and the confirmed arms close up.
 
+    The figures are those of the robustness table's metric: accuracy, an error, average precision.
     The left panel has every search trial at its last validation figures. The right one, drawn once
     something is confirmed, is the part of it that holds the confirmed configurations: their mean
     test figures with 95 % intervals over seeds in both directions, numbered as in the legend, and
-    the trials of full budget that lie there. Robust is the lowest accuracy over the attacks;
-    without an attack it is the last noise benchmark.
+    the trials of full budget that lie there. Robust is the worst figure over the attacks (the
+    lowest accuracy, the highest error); without an attack it is the last noise benchmark. Errors
+    that lie far apart are on logarithmic scales at the left.
 
     Raises `NothingToPlotError` for a study without a clean and a noise or attack benchmark.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    robust = _robust_benchmarks(tables["evaluations"])
+    table = robustness_table(tables)
+    metric = table.metric
+    robust = _robust_benchmarks(tables["evaluations"], metric)
     labels = labels_of(tables["studies"].to_pylist()[0])
     looks = _looks(labels)
-    points = _points(tables, robust)
-    means = _means(robustness_table(tables), set(robust))
+    points = _points(tables, robust, metric)
+    means = _means(table, set(robust))
     # The legend beside the panels needs a line for each arm and weighter.
     height = max(4.0, 0.185 * (len(labels) + 9))
     with rc_context(STYLE):
@@ -70,13 +75,13 @@ def clean_robust(tables: Mapping[str, Any]) -> Figure:
         _draw_points(every, points, looks)
         legend = _legend(looks, points, numbered=bool(means))
         if means:
-            _close_up(near[0], points, means, looks)
+            _close_up(near[0], points, means, looks, metric)
             _frame(every, near[0])
             every.set_title("every search trial", loc="left")
             near[0].set_title("the frame enlarged: confirmed arms", loc="left")
-        _inside(every)
+        _inside(every, metric, points)
         for axes in (every, *near):
-            _scales(axes, robust)
+            _scales(axes, robust, metric)
         drawn = figure.legend(handles=legend, loc="outside right upper", frameon=False)
         for text in drawn.get_texts():
             if text.get_text() in _HEADINGS:
@@ -86,32 +91,34 @@ def clean_robust(tables: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _robust_benchmarks(evaluations: Any) -> list[str]:
+def _robust_benchmarks(evaluations: Any, metric: Metric) -> list[str]:
     """The attacks by name; without any the last noise benchmark."""
     found: dict[str, list[str]] = {"clean": [], "noise": [], "adversarial": []}
     names = ["family", "name", "metric", "position"]
     rows = evaluations.select(names).to_pylist()
     for row in sorted(rows, key=lambda one: one["position"]):
         known = found.get(row["family"], [])
-        if row["metric"] == "accuracy" and row["name"] not in known:
+        if row["metric"] == metric.name and row["name"] not in known:
             known.append(row["name"])
     robust = found["adversarial"] or found["noise"][-1:]
     if not found["clean"] or not robust:
         raise NothingToPlotError(
-            "the study has no accuracy on a clean and a noise or attack benchmark"
+            f"the study has no {metric.title} on a clean and a noise or attack benchmark"
         )
     return robust
 
 
-def _points(tables: Mapping[str, Any], robust: list[str]) -> list[_Point]:
+def _points(tables: Mapping[str, Any], robust: list[str], metric: Metric) -> list[_Point]:
     last: dict[str, tuple[int, dict[str, float]]] = {}
     for row in tables["evaluations"].to_pylist():
-        if row["split"] != "validation" or row["metric"] != "accuracy" or row["value"] is None:
+        if row["split"] != "validation" or row["metric"] != metric.name:
+            continue
+        if row["value"] is None or not math.isfinite(row["value"]):
             continue
         step, values = last.get(row["trial_id"], (-1, {}))
         if row["step"] > step:
             values = {}
-        values["clean" if row["family"] == "clean" else row["name"]] = 100 * row["value"]
+        values["clean" if row["family"] == "clean" else row["name"]] = metric.scale * row["value"]
         last[row["trial_id"]] = (row["step"], values)
     points = []
     for trial in tables["trials"].drop_columns(["config_json"]).to_pylist():
@@ -119,25 +126,33 @@ def _points(tables: Mapping[str, Any], robust: list[str]) -> list[_Point]:
         hard = [values[name] for name in robust if name in values]
         if trial["phase"] == "search" and "clean" in values and hard:
             label, whole = (trial["arm"], trial["weighter"]), trial["state"] == "COMPLETE"
-            points.append(_Point(label, values["clean"], min(hard), whole))
+            points.append(_Point(label, values["clean"], _worst(metric)(hard), whole))
     return points
+
+
+def _worst(metric: Metric) -> Callable[[list[float]], float]:
+    return max if metric.lower else min
 
 
 def _means(table: RobustnessTable, robust: set[str]) -> list[_Mean]:
     clean = next((one.name for one in table.benchmarks if one.family == "clean"), "")
-    found = []
-    for row in table.rows if table.split == "test" and table.percent else ():
+    found, scale = [], table.metric.scale
+    for row in table.rows if table.split == "test" else ():
         hard = [row.cells[name].interval for name in robust if name in row.cells]
         if clean not in row.cells or not hard:
             continue
-        x, y = row.cells[clean].interval, min(hard, key=lambda one: one.mean)
+        x = row.cells[clean].interval
+        worst = _worst(table.metric)([one.mean for one in hard])
+        y = next(one for one in hard if one.mean == worst)
+        if not (math.isfinite(x.mean) and math.isfinite(y.mean)):
+            continue
         found.append(
             _Mean(
                 label=(row.arm, row.weighter),
-                clean=100 * x.mean,
-                clean_half=100 * (x.half_width or 0),
-                robust=100 * y.mean,
-                robust_half=100 * (y.half_width or 0),
+                clean=scale * x.mean,
+                clean_half=scale * (x.half_width or 0),
+                robust=scale * y.mean,
+                robust_half=scale * (y.half_width or 0),
             )
         )
     return found
@@ -175,9 +190,10 @@ def _close_up(
     points: Sequence[_Point],
     means: Sequence[_Mean],
     looks: Mapping[Label, dict[str, Any]],
+    metric: Metric,
 ) -> None:
-    across = _limits([(one.clean, one.clean_half) for one in means])
-    upward = _limits([(one.robust, one.robust_half) for one in means])
+    across = _limits([(one.clean, one.clean_half) for one in means], metric)
+    upward = _limits([(one.robust, one.robust_half) for one in means], metric)
     inside = [
         one
         for one in points
@@ -213,12 +229,22 @@ def _large(look: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _limits(spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Limits of an axis that hold every mean with its bar, in percent, as far as they can be."""
+def _limits(spans: Sequence[tuple[float, float]], metric: Metric) -> tuple[float, float]:
+    """Limits of an axis that hold every mean with its bar, as far as they can be."""
     low = min(mean - half for mean, half in spans)
     high = max(mean + half for mean, half in spans)
-    room = max(0.1 * (high - low), 0.5)
-    return max(low - room, -4), min(high + room, 104)
+    # Half a point on a scale of a hundred; elsewhere the same share of what is shown.
+    least = 0.5 if metric.scale == 100 else 0.005 * max(abs(low), abs(high)) or 0.5
+    room = max(0.1 * (high - low), least)
+    floor, ceiling = _bounds(metric)
+    return max(low - room, floor), min(high + room, ceiling)
+
+
+def _bounds(metric: Metric) -> tuple[float, float]:
+    """What the metric can be, with a margin where a marker must be seen at the very end."""
+    if metric.scale == 100:
+        return -4, 104
+    return metric.low, metric.high + 0.04
 
 
 def _frame(every: Axes, near: Axes) -> None:
@@ -235,27 +261,37 @@ def _frame(every: Axes, near: Axes) -> None:
     every.autoscale_view()
 
 
-def _scales(axes: Axes, robust: Sequence[str]) -> None:
+def _scales(axes: Axes, robust: Sequence[str], metric: Metric) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlabel("clean accuracy [%]")
+    unit = f" [{metric.unit}]" if metric.unit else ""
+    worst = "highest" if metric.lower else "lowest"
+    axes.set_xlabel(f"clean {metric.heading}" + (" (lower is better)" if metric.lower else ""))
     axes.set_ylabel(
-        f"accuracy on {' / '.join(robust)} [%]"
+        f"{metric.title} on {' / '.join(robust)}{unit}"
         if len(robust) < 3
-        else "lowest accuracy over the attacks [%]"
+        else f"{worst} {metric.title} over the attacks{unit}"
     )
     axes.grid(color="#DDDDDD", linewidth=0.5)
     axes.set_axisbelow(True)
     for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            continue
         axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _inside(axes: Axes) -> None:
-    """Percent axes do not go beyond what an accuracy can be."""
+def _inside(axes: Axes, metric: Metric, points: Sequence[_Point]) -> None:
+    """Axes do not go beyond what the metric can be; widely spread errors are on log scales."""
+    if metric.scale != 100 and wide(
+        [one for point in points for one in (point.clean, point.robust)]
+    ):
+        logarithmic(axes, "xy")
+        return
+    floor, ceiling = _bounds(metric)
     low, high = axes.get_xlim()
-    axes.set_xlim(max(low, -4), min(high, 104))
+    axes.set_xlim(max(low, floor), min(high, ceiling))
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, -4), min(high, 104))
+    axes.set_ylim(max(low, floor), min(high, ceiling))
 
 
 def _number(axes: Axes, means: Sequence[_Mean], labels: Sequence[Label]) -> None:

@@ -1,4 +1,4 @@
-"""Two figures of a study: learning curves with the stops, and clean against robust accuracy.
+"""Two figures of a study: learning curves with the stops, and clean against robust figures.
 
 Made with matplotlib's objects, without pyplot, so that nothing global changes and no display is
 needed.
@@ -11,8 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .metrics import Metric, readable
+from .metrics import metric as metric_of
 from .plane import clean_robust
-from .style import BLACK, BLUE, GREY, STYLE, VERMILLION, NothingToPlotError, labels_of
+from .style import (
+    BLACK,
+    BLUE,
+    GREY,
+    STYLE,
+    VERMILLION,
+    NothingToPlotError,
+    labels_of,
+    logarithmic,
+    wide,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +69,8 @@ def learning_curves(tables: Mapping[str, Any]) -> Figure:
     """The search's metric against the epoch, one panel per arm and weighter, a line per trial.
 
     Lines of trials that ran to the end of their budget are strong, others faint; where a trial
-    ended early a marker says why. Dotted vertical lines are the scheduler's rungs.
+    ended early a marker says why. Dotted vertical lines are the scheduler's rungs. Errors that
+    lie far apart are on a logarithmic scale.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -76,7 +89,10 @@ def learning_curves(tables: Mapping[str, Any]) -> Figure:
     labels = labels_of(study)
     columns = min(len(labels), 4 if len(labels) > 6 else 3)
     lines = math.ceil(len(labels) / columns)
-    percent = metric.endswith("accuracy")
+    found = metric_of(metric, str(study["goal"]))
+    values = [
+        value for one in searched for _, value in curves[one["trial_id"]] if math.isfinite(value)
+    ]
     with rc_context(STYLE):
         figure = Figure(figsize=(max(5.0, 2.5 * columns), 1.0 + 1.9 * lines), layout="constrained")
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
@@ -87,7 +103,10 @@ def learning_curves(tables: Mapping[str, Any]) -> Figure:
                 axes.axvline(rung, color=GREY, linewidth=0.7, linestyle=":", zorder=0)
             for trial in searched:
                 if (trial["arm"], trial["weighter"]) == label:
-                    _draw_curve(axes, curves[trial["trial_id"]], trial, percent=percent)
+                    _draw_curve(axes, curves[trial["trial_id"]], trial, scale=found.scale)
+        if found.scale == 1 and wide(values):
+            # One bad epoch would press the curves of all others flat.
+            logarithmic(grid[0][0], "y")
         for empty in grid.flat[len(labels) :]:
             empty.set_visible(False)
         for place in range(len(labels)):
@@ -95,7 +114,7 @@ def learning_curves(tables: Mapping[str, Any]) -> Figure:
             if place + columns >= len(labels):
                 grid[place // columns][place % columns].tick_params(labelbottom=True)
         figure.supxlabel("epoch", fontsize=9)
-        figure.supylabel(_readable(metric, percent=percent), fontsize=9)
+        figure.supylabel(_label(metric, found), fontsize=9)
         _whole_epochs(grid[0][0])
         # Only what occurs is explained, in a row above the panels.
         kinds = {_ending(one) for one in searched}
@@ -136,9 +155,8 @@ def _ending(trial: dict[str, Any]) -> str:
 
 
 def _draw_curve(
-    axes: Axes, curve: list[tuple[int, float]], trial: dict[str, Any], *, percent: bool
+    axes: Axes, curve: list[tuple[int, float]], trial: dict[str, Any], *, scale: float
 ) -> None:
-    scale = 100 if percent else 1
     kind = _ending(trial)
     _, colour, marker, width, opacity = _ENDINGS[kind]
     finite = [(step, scale * value) for step, value in curve if math.isfinite(value)]
@@ -183,8 +201,9 @@ def _wrapped(label: tuple[str, str]) -> str:
     return "\n".join(one if len(one) <= 31 else f"{one[:30]}…" for one in (arm, f"× {weighter}"))
 
 
-def _readable(metric: str, *, percent: bool) -> str:
-    return metric.replace("/", " ") + (" [%]" if percent else "")
+def _label(name: str, found: Metric) -> str:
+    unit = f" [{found.unit}]" if found.unit else ""
+    return readable(name) + unit + (" (lower is better)" if found.lower else "")
 
 
 def _whole_epochs(axes: Axes) -> None:

@@ -15,12 +15,13 @@ from typing import Any
 
 from . import formats
 from .export import export, tables
+from .notes import provenance, sizes
 from .plots import write_figures
-from .tables import RobustnessTable, robustness_table
+from .tables import RobustnessTable, metrics_of, robustness_table
 
 _ALTERNATIVES = {
     "learning_curves": "Learning curves: the search's metric against the epoch, by arm.",
-    "clean_robust": "Clean accuracy against robust accuracy, by trial and confirmed arm.",
+    "clean_robust": "Clean figures against robust ones, by trial and confirmed arm.",
 }
 _CAPTIONS = {
     "learning_curves": (
@@ -101,6 +102,7 @@ def _html(
         difference_head=formats.difference_columns(table),
         difference_body=formats.difference_cells(table),
         difference_caption=formats.difference_caption(table),
+        others=_others(made, table),
         figures=shown,
         notes=[*table.notes, *left_out],
         selected=_selected(table),
@@ -108,6 +110,26 @@ def _html(
         failures=[one for one in trials if one["error_type"]],
         commands=_commands(folder, table),
     )
+
+
+def _others(made: dict[str, Any], table: RobustnessTable) -> list[dict[str, Any]]:
+    """The table by the task's further metrics; a loss is for training and not for comparing."""
+    names = metrics_of(made["evaluations"].select(["metric"]).to_pylist())
+    found: list[dict[str, Any]] = []
+    for name in names:
+        if name in (table.metric.name, "loss"):
+            continue
+        other = robustness_table(made, metric=name)
+        columns = range(3 + len(other.benchmarks))
+        found.append(
+            {
+                "id": f"other-{len(found)}",
+                "caption": other.caption,
+                "head": [other.columns[place] for place in columns],
+                "body": [[row[place] for place in columns] for row in formats.cells(other)],
+            }
+        )
+    return found
 
 
 def _selected(table: RobustnessTable) -> list[dict[str, Any]]:
@@ -137,7 +159,10 @@ def _facts(study: dict[str, Any], trials: list[dict[str, Any]]) -> list[tuple[st
     facts = {
         "Status": study["status"],
         "Task": study["task"],
-        "Data": _settings(resolved.get("data")),
+        "Data": provenance(study),
+        "Data settings": _settings(resolved.get("data")),
+        "Examples": sizes(study),
+        "Units of the input": study["data_units"],
         "Search": _settings(resolved.get("search")),
         "Schedule": _settings(resolved.get("schedule")),
         "Confirmation": _settings(resolved.get("confirm")),

@@ -1,8 +1,10 @@
 """The columns of the six Parquet tables of a study: the contract with every reader.
 
-Types are explicit, every column exists from the first version on (null where nothing is known
-yet), key columns are inside the file. So pandas, polars and duckdb read a glob over studies with
-no options. Within a schema version columns are only added.
+Types are explicit, every column is always there (null where nothing is known yet), key columns are
+inside the file. So pandas, polars and duckdb read a glob over studies with no options. Within a
+schema version columns are only added; a study's tables are made from its ledger, so exporting an
+older study again (`python -m analysis export DIR`) gives it the columns of today, null where its
+ledger does not say.
 
 Not measured is null; a value that diverged is NaN. Fractions lie in [0, 1], times are seconds,
 eps and sigma are in input units.
@@ -39,6 +41,12 @@ _FIELDS: dict[str, list[Any]] = {
         _field("status", pa.string(), "created, running (or killed), interrupted, finished"),
         _field("task", pa.string(), "classification, regression or detection"),
         _field("dataset", pa.string(), "name of the data"),
+        _field("data_title", pa.string(), "what tables call the data; says subset where it is one"),
+        _field("data_provenance", pa.string(), "where the data come from, what was done to them"),
+        _field("data_units", pa.string(), "units of the inputs, which eps and sigma are in"),
+        _field("num_train", pa.int32(), "examples that trials train on"),
+        _field("num_validation", pa.int32(), "examples that the search is selected on"),
+        _field("num_test", pa.int32(), "examples that confirmed configurations are tested on"),
         _field("primary_metric", pa.string(), "metric that the search sees: <split>/<metric>"),
         _field("goal", pa.string(), "max or min"),
         _field("num_trials", pa.int32(), "trials planned so far, search and confirmation"),
@@ -77,7 +85,12 @@ _FIELDS: dict[str, list[Any]] = {
         _field(
             "attack_train", pa.string(), "names of the training views that are attacks, joined by +"
         ),
-        _field("clean_acc", pa.float64(), "test for confirm, else last validation", "fraction"),
+        _field(
+            "clean_acc",
+            pa.float64(),
+            "accuracy: test for confirm, else last validation; null without a classification",
+            "fraction",
+        ),
         _field("robust_acc", pa.float64(), "lowest accuracy over the attacks", "fraction"),
         _field("corrupt_acc", pa.float64(), "mean accuracy over the corruptions", "fraction"),
         _field("score", pa.float64(), "primary metric at the last report; NaN if diverged"),
@@ -118,7 +131,7 @@ _FIELDS: dict[str, list[Any]] = {
         _STEP,
         _field("position", pa.int32(), "place among the rows of this report, from 0"),
         _field("split", pa.string(), "validation or test"),
-        _field("family", pa.string(), "clean, noise, corruption or adversarial"),
+        _field("family", pa.string(), "clean, noise, augmentation, corruption or adversarial"),
         _field("name", pa.string(), "benchmark with its settings: pgd_linf_8/255_20"),
         _field("severity", pa.int8(), "severity of a corruption, 1 to 5"),
         _field("norm", pa.string(), "linf or l2"),
@@ -126,10 +139,12 @@ _FIELDS: dict[str, list[Any]] = {
         _field("eps_text", pa.string(), "eps as written: 8/255"),
         _field("steps", pa.int32(), "steps of the attack"),
         _field("restarts", pa.int32(), "restarts of the attack"),
-        _field("metric", pa.string(), "accuracy, loss, ..."),
-        _field("value", pa.float64(), "value of the metric; accuracies are fractions"),
+        _field("metric", pa.string(), "accuracy, loss, rmse, mae, r2, map, map_50, ..."),
+        _field(
+            "value", pa.float64(), "value of the metric; accuracy, average precision: fractions"
+        ),
         _field("n_examples", pa.int32(), "examples evaluated"),
-        _field("n_correct", pa.int64(), "examples that were right"),
+        _field("n_correct", pa.int64(), "examples that were right; null where none is counted"),
         _field("ci_low", pa.float64(), "95 % Wilson interval over examples, lower end", "fraction"),
         _field(
             "ci_high", pa.float64(), "95 % Wilson interval over examples, upper end", "fraction"

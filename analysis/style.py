@@ -7,7 +7,11 @@ number or a line style, so that the figures survive a black-and-white print.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BLACK, BLUE, ORANGE, VERMILLION, GREY = "#000000", "#0072B2", "#E69F00", "#D55E00", "#8C8C8C"
 COLOURS = (BLACK, ORANGE, "#56B4E9", "#009E73", BLUE, VERMILLION, "#CC79A7", "#A08A00")
@@ -34,6 +38,25 @@ STYLE: dict[Any, Any] = {
 
 class NothingToPlotError(ValueError):
     """The study has no figures of the kind that the plot shows; the message says which."""
+
+
+def wide(values: Sequence[float]) -> bool:
+    """Whether values, errors as a rule, need a logarithmic scale: all positive and far apart."""
+    return bool(values) and min(values) > 0 and max(values) > 4 * min(values)
+
+
+def logarithmic(axes: Axes, letters: str) -> None:
+    """Logarithmic scales along x, y or both ("xy"), with plain numbers at the ticks."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for letter in letters:
+        axes.set(**{f"{letter}scale": "log"})
+        axis = axes.xaxis if letter == "x" else axes.yaxis
+        low, high = axis.get_view_interval()
+        # Over many decades only the powers of ten have room for a number.
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def labels_of(study: dict[str, Any]) -> list[tuple[str, str]]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from .metrics import Metric
+from .metrics import metric as metric_of
 from .notes import make_notes, weight_notes
 from .statistics import Interval, mean_interval, paired_difference
 
@@ -55,7 +57,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One arm with one weighter; `cells` has no entry for a benchmark without figures."""
+    """One arm with one weighter; `cells` has no entry for a benchmark without figures.
+
+    `extra_forwards` and `extra_backwards` are passes per training step beyond those of a plain sum
+    of the losses, None where the ledger does not say.
+    """
 
     arm: str
     weighter: str
@@ -66,6 +72,8 @@ class TableRow:
     trials: int
     epochs: int
     time_ratio: float | None
+    extra_forwards: float | None
+    extra_backwards: float | None
     selected_trial: int | None
     selected: dict[str, float | str]
 
@@ -79,13 +87,15 @@ class RobustnessTable:
     """The table with what a reader needs to judge it.
 
     `split` is "test", or "validation" as long as nothing was confirmed. Means, differences and
-    interval ends are in the metric's own unit: accuracies as fractions.
+    interval ends are in the metric's own unit: accuracies as fractions. `data` is what the data set
+    is called, "" for a ledger that does not say.
     """
 
     study: str
     question: str
+    data: str
     status: str
-    metric: str
+    metric: Metric
     split: str
     benchmarks: tuple[Benchmark, ...]
     rows: tuple[TableRow, ...]
@@ -95,14 +105,21 @@ class RobustnessTable:
     @property
     def columns(self) -> tuple[str, ...]:
         """The heads of the table as shown."""
-        unit = " [%]" if self.percent else ""
+        unit = self.metric.unit or self.metric.title
         mark = "" if self.split == "test" else f" ({self.split})"
-        heads = [f"{one.name}{mark}{unit}" for one in self.benchmarks]
-        return ("arm", "weighter", "n", *heads, "trials", "epochs", "time/epoch")
+        heads = [f"{one.name}{mark} [{unit}]" for one in self.benchmarks]
+        passes = ["extra passes"] if self.has_extra_passes else []
+        return ("arm", "weighter", "n", *heads, "trials", "epochs", "time/epoch", *passes)
 
     @property
-    def percent(self) -> bool:
-        return self.metric == "accuracy"
+    def has_extra_passes(self) -> bool:
+        """Whether some row's weighter runs the model more often than a plain sum would."""
+        return any(row.extra_forwards or row.extra_backwards for row in self.rows)
+
+    def decimals(self, benchmark: str) -> int:
+        """Digits after the point of a column, the same for means, intervals and differences."""
+        cells = (row.cells.get(benchmark) for row in self.rows)
+        return self.metric.decimals(one.interval.mean for one in cells if one is not None)
 
     @property
     def reference(self) -> TableRow | None:
@@ -114,8 +131,8 @@ def robustness_table(
 ) -> RobustnessTable:
     """The robustness table of a study folder, or of the tables that `export.tables` gave.
 
-    `metric` is one of the evaluations (accuracy, loss, ...); without it accuracy where there is
-    one, else the first metric that was reported. Raises `NotAStudyError` for a folder without a
+    `metric` is one of the evaluations (accuracy, rmse, map, ...); without it accuracy where there
+    is one, else the one that the search went by. Raises `NotAStudyError` for a folder without a
     study, `ValueError` for a metric that no benchmark reported.
     """
     if not isinstance(source, Mapping):
@@ -126,14 +143,18 @@ def robustness_table(
     resolved = json.loads(study["config_json"])
     trials = source["trials"].drop_columns(["config_json"]).to_pylist()
     evaluations = source["evaluations"].to_pylist()
-    metric = _metric(evaluations, metric)
+    primary = str(study["primary_metric"] or "").rpartition("/")[2]
+    metric = _metric(evaluations, metric, primary)
+    found = metric_of(metric, study["goal"] if metric == primary else "")
     figures = _Figures([row for row in evaluations if row["metric"] == metric])
 
     confirmed = any(one["phase"] == "confirm" and figures.of(one, "test") for one in trials)
     split = "test" if confirmed else "validation"
     chosen = {label: _chosen(trials, label, study, figures, split) for label in _labels(resolved)}
     values = {label: _by_benchmark(members, figures, split) for label, members in chosen.items()}
-    seconds = _seconds_per_epoch(source["reports"], chosen)
+    seconds = _per_epoch(source["reports"], "train_s", chosen)
+    forwards = _per_epoch(source["reports"], "extra_forwards", chosen)
+    backwards = _per_epoch(source["reports"], "extra_backwards", chosen)
     params = _sampled(source["params"])
     benchmarks = figures.benchmarks(split, resolved.get("benchmarks") or [])
     reference = next(iter(chosen))
@@ -152,6 +173,8 @@ def robustness_table(
                 trials=len(searched),
                 epochs=sum(one["epochs_done"] for one in searched),
                 time_ratio=_ratio(seconds.get(label), seconds.get(reference)),
+                extra_forwards=forwards.get(label),
+                extra_backwards=backwards.get(label),
                 selected_trial=winner["number"] if winner else None,
                 selected=params.get(winner["trial_id"], {}) if winner else {},
             )
@@ -159,12 +182,13 @@ def robustness_table(
     return RobustnessTable(
         study=study["name"],
         question=study["question"] or "",
+        data=study["data_title"] or "",
         status=study["status"],
-        metric=metric,
+        metric=found,
         split=split,
         benchmarks=benchmarks,
         rows=tuple(rows),
-        caption=_caption(study, metric, split, rows),
+        caption=_caption(study, found, split, rows),
         notes=(
             *make_notes(study, resolved, trials, split, benchmarks, rows),
             *weight_notes(trials, source["weights"].to_pylist(), _main_losses(source["trials"])),
@@ -242,10 +266,17 @@ def _benchmark(name: str, rows: list[Row], configs: tuple[Row, ...]) -> Benchmar
     )
 
 
-def _metric(evaluations: list[Row], wanted: str | None) -> str:
-    known = list(dict.fromkeys(row["metric"] for row in evaluations))
+def metrics_of(evaluations: list[Row]) -> list[str]:
+    """The metrics that benchmarks reported, in the order of the task."""
+    return list(dict.fromkeys(str(row["metric"]) for row in evaluations))
+
+
+def _metric(evaluations: list[Row], wanted: str | None, primary: str) -> str:
+    known = metrics_of(evaluations)
     if wanted is None:
-        return "accuracy" if "accuracy" in known or not known else str(known[0])
+        if "accuracy" in known:
+            return "accuracy"
+        return primary if primary in known else (known or [primary or "accuracy"])[0]
     if wanted not in known:
         raise ValueError(f"No benchmark reported {wanted!r}. Known: {', '.join(known) or 'none'}.")
     return wanted
@@ -320,10 +351,11 @@ def _searched_as(searched: list[Row], members: list[Row]) -> Row | None:
     return next((one for one in searched if one["group_id"] == group), None)
 
 
-def _seconds_per_epoch(reports: Any, chosen: dict[Label, list[Row]]) -> dict[Label, float]:
+def _per_epoch(reports: Any, metric: str, chosen: dict[Label, list[Row]]) -> dict[Label, float]:
+    """Median over the epochs of the trials behind each row."""
     import pyarrow.compute as pc
 
-    rows = reports.filter(pc.equal(reports["metric"], "train_s")).to_pylist()
+    rows = reports.filter(pc.equal(reports["metric"], metric)).to_pylist()
     by_trial: dict[str, list[float]] = {}
     for row in rows:
         by_trial.setdefault(row["trial_id"], []).append(row["value"])
@@ -360,11 +392,11 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _caption(study: Row, metric: str, split: str, rows: list[TableRow]) -> str:
-    what = "Accuracy in percent" if metric == "accuracy" else f"{metric[:1].upper()}{metric[1:]}"
+def _caption(study: Row, metric: Metric, split: str, rows: list[TableRow]) -> str:
+    what, of = _what(metric), f" of {study['data_title']}" if study["data_title"] else ""
     if split != "test":
         return (
-            f"{study['name']}: {what[:1].lower()}{what[1:]} on the validation split, not test: "
+            f"{study['name']}: {what} on the validation split{of}, not test: "
             "best search trial of each arm, one seed, chosen on these same data."
         )
     several = any(row.n_seeds > 1 for row in rows)
@@ -372,4 +404,12 @@ def _caption(study: Row, metric: str, split: str, rows: list[TableRow]) -> str:
     spread = "mean over n seeds ± half width of the 95 % Student-t interval" if several else ""
     one = "rows with n = 1 are a single seed and have no interval" if single else ""
     text = "; ".join(part for part in (spread, one) if part)
-    return f"{study['name']}: {what[:1].lower()}{what[1:]} on the test split; {text}."
+    return f"{study['name']}: {what} on the test split{of}; {text}."
+
+
+def _what(metric: Metric) -> str:
+    """`accuracy in percent`, `RMSE (in units of the target; lower is better)`."""
+    if metric.unit == "%":
+        return f"{metric.title} in percent"
+    direction = "lower is better" if metric.lower else "higher is better"
+    return f"{metric.title} ({'; '.join(part for part in (metric.about, direction) if part)})"

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -25,6 +25,7 @@ from analysis import events
 from study.conductor import Conductor
 from study.ledger import Ledger, StudyLock, StudyStorageError
 from study.progress import Progress
+from study.provenance import check_same, data_of
 from study.spec import Study
 from trainables.core.errors import SettingError
 
@@ -55,14 +56,17 @@ def vacant(study: Study, root: Path) -> Path:
     return folder
 
 
-def create(study: Study, text: str, root: Path) -> Path:
-    """Make the study's folder below `root`; raises `SettingError` where something is already."""
+def create(study: Study, text: str, root: Path, data: Mapping[str, Any] | None = None) -> Path:
+    """Make the study's folder below `root`; raises `SettingError` where something is already.
+
+    `data` is what `rehearse` says of the data; the ledger's first event keeps it.
+    """
     folder = vacant(study, root)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "study.yaml", text)
     _write(folder / "resolved.json", json.dumps(study.resolved(), indent=1))
     with StudyLock(folder):
-        _begin(folder, study)
+        _begin(folder, study, data)
     return folder
 
 
@@ -78,35 +82,56 @@ def load(folder: Path) -> Study:
     return Study.from_resolved(plain)
 
 
-def rehearse(study: Study, data_root: str, *, address: str, cpus: int | None) -> list[str]:
+def trial(folder: Path, number: int) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
+    """How a trial was planned, and its metrics by epoch; raises `SettingError` for another one."""
+    load(folder)
+    found = list(events.read(folder))
+    planned = {one["trial"]: one for one in found if one["event"] == "planned"}
+    if number not in planned:
+        raise SettingError(f"{folder} has no trial {number}; it has {len(planned)}, from 0.")
+    reported = {
+        one["epoch"]: one["metrics"]
+        for one in found
+        if one["event"] == "report" and one["trial"] == number
+    }
+    if not reported:
+        raise SettingError(f"Trial {number} of {folder} has reported nothing to compare with.")
+    return planned[number], reported
+
+
+def rehearse(study: Study, data_root: str, *, address: str, cpus: int | None) -> dict[str, Any]:
     """Build every arm once with its defaults, before Ray or an accelerator is taken.
 
-    Returns a line on the data. Raises `MissingDataError` for data that is not there and
-    `SettingError` for settings that do not fit it, or a trial too large for a local cluster.
+    The benchmarks run on two validation examples, so that one which the data or the task does not
+    allow is found now and not at the first rung.
+
+    Returns what is to be known of the data: title, provenance, units and the parts' sizes. Raises
+    `MissingDataError` for data that is not there and `SettingError` for settings that do not fit
+    it, or a trial too large for a local cluster.
     """
     from search_spaces.ranges import defaults
     from study.cluster import Cluster
-    from trainables.core.training import Training, load_source
+    from trainables.core.training import Training
 
     if not (address or os.environ.get("RAY_ADDRESS")):
         found, gpus = hardware()
         local = Cluster(local=True, dashboard="", cpus=cpus or found, gpus=gpus)
         local.slots(study.resources.cpu, study.resources.gpu)
 
-    lines: list[str] = []
+    data: dict[str, Any] = {}
     for arm in study.arms:
         try:
             training = Training(defaults(arm.tree) | {"seed": study.seed}, root=data_root)
         except SettingError as error:
             raise SettingError(f"arms.{arm.arm}: {error}") from None
-        if not lines:
-            parts = training.parts
-            sizes = [len(part) for part in (parts.train, parts.validation, parts.test)]
-            source = load_source(training.recipe["data"], data_root)
-            lines.append(
-                f"{source.provenance}; {sizes[0]} train, {sizes[1]} validation, {sizes[2]} test"
-            )
-    return lines
+        if not data:
+            data = data_of(training, data_root)
+            for one in study.benchmarks:
+                try:
+                    training.evaluate([one], part="validation", limit=2)
+                except SettingError as error:
+                    raise SettingError(f"benchmarks: {one['name']}: {error}") from None
+    return data
 
 
 def conduct(
@@ -117,19 +142,22 @@ def conduct(
     data_root: str = "",
     cpus: int | None = None,
     dashboard: bool = True,
+    data: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> tuple[bool, int]:
     """Run the study in `folder` until it is done or interrupted, then write tables and report.
 
-    Returns whether it is done, and how many trials failed. Raises what the lock, the ledger and
-    the cluster raise; what has been reported by then is kept.
+    `data` is what `rehearse` found now. Returns whether it is done, and how many trials failed.
+    Raises `SettingError` where the data are not those that the study was begun with, and what the
+    lock, the ledger and the cluster raise; what has been reported by then is kept.
     """
     study = load(folder)
     with StudyLock(folder):
         if not (folder / events.FILE).exists():
-            _begin(folder, study)
+            _begin(folder, study, data)
         _room(folder)
         with Ledger.open(folder) as ledger:
+            check_same(str(folder), ledger.events[0].get("data"), data)
             conductor = Conductor(study, ledger)
             conductor.settle()
             if not conductor.finished:
@@ -220,7 +248,7 @@ def _sigterm_as_sigint() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _begin(folder: Path, study: Study) -> None:
+def _begin(folder: Path, study: Study, data: Mapping[str, Any] | None) -> None:
     cpus, gpus = hardware()
     Ledger.create(
         folder,
@@ -231,6 +259,7 @@ def _begin(folder: Path, study: Study) -> None:
             "versions": versions(),
             "git": _git(),
             "hardware": {"cpus": cpus, "gpus": gpus},
+            "data": data,
         },
     ).close()
 

@@ -14,6 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from analysis.metrics import metric as metric_of
+
 if TYPE_CHECKING:
     from study.conductor import Conductor, Trial
 
@@ -110,7 +112,7 @@ class Progress:
                 arm.weighter,
                 f"{sum(one.state in ENDED for one in own)}",
                 f"{sum(one.epoch for one in own)}",
-                _best(own, self.conductor.study.search.mode),
+                _best(own, metric, self.conductor.study.search.mode),
                 now,
             )
         bar = Table.grid()  # a bar by itself does not end its line
@@ -119,8 +121,10 @@ class Progress:
 
     def _line(self, trial: Trial) -> str:
         how = {"rung": "stopped at a rung", "budget": "complete"}.get(trial.reason, trial.reason)
-        value = f"{self.conductor.study.search.metric} {trial.value:.4f}"
-        return f"{trial.name}: {how} after {trial.epoch} epochs, {value}"
+        search = self.conductor.study.search
+        value = f"{search.metric} {metric_of(search.metric, search.mode).shown(trial.value)}"
+        epochs = f"{trial.epoch} epoch{'' if trial.epoch == 1 else 's'}"
+        return f"{trial.name}: {how} after {epochs}, {value}"
 
 
 def clock(seconds: float) -> str:
@@ -134,8 +138,8 @@ def _epochs(conductor: Conductor) -> int:
     return sum(one.epoch for one in conductor.trials)
 
 
-def _best(trials: list[Trial], mode: str) -> str:
+def _best(trials: list[Trial], metric: str, mode: str) -> str:
     values = [one.value for one in trials if math.isfinite(one.value)]
     if not values:
         return "–"
-    return f"{max(values) if mode == 'max' else min(values):.4f}"
+    return metric_of(metric, mode).shown(max(values) if mode == "max" else min(values))

@@ -9,7 +9,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from analysis.metrics import metric as metric_of
 from study.progress import clock
+from study.provenance import data_of, line_of
 from study.yaml_text import read_yaml
 from trainables.core.errors import MissingDataError, SettingError
 from trainables.core.training import Training
@@ -22,12 +24,14 @@ def train(
     data_root: str = "",
     device: str = "auto",
     resume: bool = False,
+    epochs: int = 0,
     say: Callable[[str], None] = print,
 ) -> Training:
     """Train a recipe in `folder`: `recipe.json`, `reports.jsonl`, `last.pt` and `best.pt`.
 
     A folder that holds a run already is refused unless `resume` is set and the recipe is the same.
-    The best checkpoint is the one that is best by the task's first metric on validation.
+    `epochs` ends the training before its budget is spent (0: not). The best checkpoint is the one
+    that is best by the task's first metric on validation.
     """
     begun = (folder / "recipe.json").exists()
     if begun and not resume:
@@ -37,6 +41,7 @@ def train(
     if not begun and folder.exists() and any(folder.iterdir()):
         raise SettingError(f"{folder} holds files that are no run; name another folder.")
     training = Training(recipe, root=data_root, device=pick(device))
+    say(line_of(data_of(training, data_root)))
     if (folder / "last.pt").exists():
         training.load(folder / "last.pt")
         say(f"Going on after epoch {training.done} of {training.epochs}.")
@@ -46,7 +51,8 @@ def train(
     metric, sign = f"validation/{name}", 1 if mode == "max" else -1
     best = max((sign * one["metrics"][metric] for one in training.reports), default=-math.inf)
     began, first = monotonic(), training.done
-    while training.done < training.epochs:
+    end = epochs or training.epochs
+    while training.done < end:
         report = training.epoch()
         training.reports.append({"epoch": report.epoch, "metrics": report.metrics})
         training.save(folder / "last.pt")
@@ -57,11 +63,11 @@ def train(
         rows = [json.dumps({"epoch": report.epoch} | _plain(report.metrics))]
         with (folder / "reports.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(row + "\n" for row in rows)
-        left = (monotonic() - began) / (training.done - first) * (training.epochs - training.done)
+        left = (monotonic() - began) / (training.done - first) * (end - training.done)
         say(
             f"epoch {report.epoch}/{training.epochs}  "
             f"train loss {report.metrics['train/loss']:.4f}  "
-            f"validation {_shown(name, value)}  "
+            f"validation {metric_of(name).title} {metric_of(name).shown(value)}  "
             + "  ".join(f"{k} {v['raw_loss']:.4f}" for k, v in list(report.weights.items())[1:])
             + f"  {report.train_s:.1f} s  ETA {clock(left)}"
         )
@@ -81,6 +87,18 @@ def restore(folder: Path, *, best: bool, data_root: str, device: str) -> Trainin
     training = Training(recipe, root=data_root, device=pick(device))
     training.load(path)
     return training
+
+
+def compared(training: Training, reported: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every metric of the last epoch that both have: what was reported then, and what is now."""
+    mine = {one["epoch"]: one["metrics"] for one in training.reports}
+    last = max(mine.keys() & reported.keys())
+    then, now = reported[last], mine[last]
+    return [
+        {"metric": name, "epoch": last, "then": then[name], "now": value}
+        for name, value in now.items()
+        if name in then
+    ]
 
 
 def pick(device: str) -> str:
@@ -134,10 +152,6 @@ def recipe_of(
     for change in changes:
         apply(recipe, change)
     return recipe
-
-
-def _shown(metric: str, value: float) -> str:
-    return f"{metric} {100 * value:.2f} %" if metric == "accuracy" else f"{metric} {value:.4g}"
 
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float | str]:

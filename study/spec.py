@@ -270,7 +270,7 @@ def parse(plain: Any) -> Study:
         search=search,
         schedule=file.schedule.model_copy(update={"max_epochs": budget}),
         confirm=file.confirm,
-        benchmarks=tuple(_benchmarks(file.benchmarks)),
+        benchmarks=tuple(_benchmarks(file.benchmarks, data)),
         probe=file.probe,
         test=file.test,
         resources=file.resources,
@@ -413,13 +413,16 @@ def _checked(arm: Arm) -> Tree:
     return arm.tree
 
 
-def _benchmarks(given: list[Any]) -> list[Tree]:
-    from trainables.core import evaluation
+def _benchmarks(given: list[Any], data: Mapping[str, Any]) -> list[Tree]:
+    from trainables.core import evaluation, views
 
-    found = []
+    boxed, found = _task(data).boxed, []
     for place, one in enumerate(given):
         try:
             found.append(evaluation.expand(one))
+            view = getattr(evaluation.benchmark(found[-1], None), "view", None)
+            if boxed and view is not None:
+                views.fits_boxes(view)
         except SettingError as error:
             raise SettingError(f"benchmarks.{place}: {error}") from None
     names = [evaluation.name(one) for one in found]
@@ -448,7 +451,7 @@ def _search(search: Search, data: Mapping[str, Any], benchmarks: list[Any]) -> S
     best: Mapping[str, str] = _task(data).best
     metric = search.metric or f"validation/{next(iter(best))}"
     known = [f"validation/{one}" for one in best]
-    for one in _benchmarks(benchmarks):
+    for one in _benchmarks(benchmarks, data):
         name = evaluation.name(one)
         if name == "clean":  # its metrics are those without a name
             continue

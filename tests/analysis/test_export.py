@@ -14,7 +14,7 @@ import pytest
 from analysis.export import NotAStudyError, export, load_study, tables
 from analysis.schema import TABLES, schema
 
-from .fake_study import BASELINE, KL, Ledger, realistic, row, three, tiny
+from .fake_study import BASELINE, KL, TECATOR, Ledger, realistic, regression, row, three, tiny
 
 
 def by_trial(folder: Path, table: str = "trials") -> dict[int, dict[str, Any]]:
@@ -63,6 +63,27 @@ def test_confirm_trials_show_test_figures_and_the_worst_attack(tmp_path: Path) -
     ledger.report(trial, 1, 0.5, rows)
     found = by_trial(tmp_path / "s")[trial]
     assert (found["clean_acc"], found["robust_acc"], found["corrupt_acc"]) == (0.9, 0.2, 0.5)
+
+
+def test_errors_are_no_accuracies(tmp_path: Path) -> None:
+    regression(tmp_path / "s")
+    for one in tables(tmp_path / "s")["trials"].to_pylist():
+        assert one["clean_acc"] is one["robust_acc"] is one["corrupt_acc"] is None
+        assert one["score"] >= 11
+    rows = tables(tmp_path / "s")["evaluations"].to_pylist()
+    assert {(one["n_correct"], one["ci_low"], one["ci_high"]) for one in rows} == {(None,) * 3}
+
+
+def test_the_study_tells_its_data_and_an_old_ledger_does_not(tmp_path: Path) -> None:
+    regression(tmp_path / "new")
+    tiny(tmp_path / "old")
+    new, old = (tables(tmp_path / one)["studies"].to_pylist()[0] for one in ("new", "old"))
+    keys = ("data_title", "data_provenance", "data_units", "num_train", "num_validation")
+    assert [new[key] for key in (*keys, "num_test")] == [
+        TECATOR[key] for key in ("title", "provenance", "units", "train", "validation", "test")
+    ]
+    assert [old[key] for key in (*keys, "num_test")] == [None] * 6
+    assert old["dataset"] == "Digits"
 
 
 def test_gap_between_attempts_is_no_work(tmp_path: Path) -> None:

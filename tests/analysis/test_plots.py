@@ -8,7 +8,7 @@ import pytest
 from analysis.export import tables
 from analysis.plots import NothingToPlotError, clean_robust, learning_curves, save, write_figures
 
-from .fake_study import BASELINE, CLEAN, KL, NOISE, Ledger, realistic, row, three, tiny
+from .fake_study import BASELINE, CLEAN, KL, NOISE, Ledger, realistic, regression, row, three, tiny
 
 
 def texts(figure: object) -> set[str]:
@@ -74,6 +74,48 @@ def test_confirmed_arms_stand_at_their_test_means(tmp_path: Path) -> None:
     assert [float(line.get_xdata()[0]) for line in small] == pytest.approx([80, 85, 88, 86])
     assert large[0].get_color() != large[1].get_color()
     assert large[0].get_marker() != large[1].get_marker()
+
+
+def test_errors_are_not_percent_and_the_worst_attack_is_the_highest(tmp_path: Path) -> None:
+    ledger = regression(tmp_path / "s")
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    attacks = [
+        row(f"pgd_linf_{eps}_20", value, family="adversarial", metric="rmse", n_correct=None)
+        for eps, value in ((1, 14.0), (2, 18.0))
+    ]
+    clean = row("clean", 13.0, **CLEAN, metric="rmse", n_correct=None)
+    ledger.report(trial, 1, 0.0, [clean, *attacks], metrics={"validation/rmse": 13.0})
+    figure = clean_robust(tables(tmp_path / "s"))
+    every, near = figure.axes
+    small = [line for line in every.lines if line.get_markersize() == 4]
+    at = [(float(one.get_xdata()[0]), float(one.get_ydata()[0])) for one in small]
+    # Attacked errors are those of the clean ones plus 2, of the last trial its highest.
+    assert at == [(12, 14), (60, 62), (13, 15), (11, 13), (13, 18)]
+    assert (every.get_xscale(), every.get_yscale()) == ("log", "log")
+    assert (near.get_xscale(), near.get_yscale()) == ("linear", "linear")
+    large = [line for line in near.lines if line.get_markersize() == 9]
+    assert [float(line.get_xdata()[0]) for line in large] == pytest.approx([10.1, 10.5])
+    assert [float(line.get_ydata()[0]) for line in large] == pytest.approx([20.5, 15.25])
+    assert "clean RMSE (lower is better)" in texts(figure)
+    assert "highest RMSE over the attacks" in texts(figure)
+    assert not any("%" in one and "95 %" not in one for one in texts(figure))
+    # A mean of 10.1 ± 1.27 with a tenth of the width as room: no axis is cut at 104 or at -4.
+    assert near.get_xlim()[0] == pytest.approx(10.1 - 1.2706 - 0.1 * 2.5412, abs=1e-3)
+
+
+def test_curves_of_errors_far_apart_are_on_a_logarithmic_scale(tmp_path: Path) -> None:
+    regression(tmp_path / "s")
+    figure = learning_curves(tables(tmp_path / "s"))
+    assert [one.get_yscale() for one in figure.axes] == ["log", "log"]
+    assert "validation RMSE (lower is better)" in texts(figure)
+    figure.draw_without_rendering()  # type: ignore[attr-defined]
+    shown = {one.get_text() for one in figure.axes[0].get_yticklabels()}
+    assert {"20", "50"} <= shown
+    realistic(tmp_path / "t", per_arm=3, seeds=1)
+    figure = learning_curves(tables(tmp_path / "t"))
+    assert {one.get_yscale() for one in figure.axes} == {"linear"}
+    assert "validation accuracy [%]" in texts(figure)
 
 
 def test_right_panel_holds_the_confirmed_arms_with_their_bars(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from analysis.__main__ import app
 from analysis.report import inline_svg, write_report
 
-from .fake_study import BASELINE, KL, Ledger, realistic, three, tiny
+from .fake_study import BASELINE, KL, TECATOR, Ledger, realistic, regression, three, tiny
 
 VOID = {"meta", "br", "hr", "img", "link"}
 
@@ -79,6 +79,23 @@ def test_report_of_a_finished_study(tmp_path: Path) -> None:
     assert "RuntimeError: <b>no & luck</b>" in page.texts
     assert "not finished" not in html
     assert html.count("<svg") == 2
+
+
+def test_report_names_the_data_and_holds_the_other_metrics(tmp_path: Path) -> None:
+    regression(tmp_path / "s")
+    html = write_report(tmp_path / "s").read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.open == []
+    assert html.count("<svg") == 2
+    assert f"{TECATOR['title']}: {TECATOR['provenance']}" in page.texts
+    assert "1,380 train, 34 validation, 43 test" in page.texts
+    assert TECATOR["units"] in page.texts
+    # The answer's caption and that of the table by the mean absolute error.
+    assert html.count(f"on the test split of {TECATOR['title']};") == 2
+    assert "Other metrics" in page.texts
+    assert "clean [MAE]" in page.texts
+    assert "5.050 ±" in html or "5.050 ±" in html
+    assert len(page.ids) == len(set(page.ids))
 
 
 def test_page_needs_no_other_file_and_names_no_folder(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from analysis.schema import TABLES, schema
 PROMISED = {
     "studies": "study_id name created_at finished_at status task dataset primary_metric goal "
     "num_trials num_seeds git_sha git_dirty versions_json config_json search_json hardware_json "
-    "gpu_hours",
+    "gpu_hours data_title data_provenance data_units num_train num_validation num_test",
     "trials": "study_id trial_id number group_id seed state ray_status stop_reason started_at "
     "ended_at duration_s train_s eval_s epochs_done max_t model dataset loss_set weighter "
     "attack_train clean_acc robust_acc corrupt_acc score peak_mem_bytes num_params error_type "
@@ -18,7 +18,8 @@ PROMISED = {
     "reports": "study_id trial_id step epoch wall_s split metric value rung decision",
     "evaluations": "study_id trial_id split family name severity norm eps eps_text steps restarts "
     "metric value n_examples n_correct ci_low ci_high reference_value seed duration_s unreliable",
-    "weights": "study_id trial_id step loss raw_loss weight weighted_loss grad_norm grad_cos",
+    "weights": "study_id trial_id step loss raw_loss weight weighted_loss grad_norm grad_cos "
+    "loss_ratio grad_conflict",
 }
 
 

@@ -15,7 +15,6 @@ from analysis.formats import (
     console,
     difference_cells,
     latex_text,
-    number,
     to_csv,
     to_latex,
     to_markdown,
@@ -24,7 +23,19 @@ from analysis.formats import (
 from analysis.notes import weight_notes
 from analysis.tables import robustness_table
 
-from .fake_study import BASELINE, CLEAN, KL, Ledger, realistic, row, three, tiny
+from .fake_study import (
+    BASELINE,
+    CLEAN,
+    KL,
+    TECATOR,
+    Ledger,
+    errors,
+    realistic,
+    regression,
+    row,
+    three,
+    tiny,
+)
 
 # By hand: two seeds give a half width of t(.975, 1) · |a - b| / 2 = 6.3531 · |a - b|.
 GOLDEN = """\
@@ -58,6 +69,109 @@ or absent.
 def test_golden_markdown(tmp_path: Path) -> None:
     tiny(tmp_path / "tiny")
     assert to_markdown(robustness_table(tmp_path / "tiny")) == GOLDEN
+
+
+# Half widths as above: 6.3531 · 0.2 = 1.27, · 1.0 = 6.35, · 0.5 = 3.18.
+REGRESSION = """\
+reg: RMSE (in units of the target; lower is better) on the test split of TSER Tecator subset; mean \
+over n seeds ± half width of the 95 % Student-t interval.
+
+| arm | weighter | n | clean [RMSE] | gaussian_0.1 [RMSE] | pgd_linf_8/255_20 [RMSE] | trials | \
+epochs | time/epoch | extra passes |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| plain (ref.) | Fixed | 2 | 10.10 ± 1.27 | 12.00 ± 0.00 | 20.50 ± 6.35 | 2 | 2 | 1.00× | 0 |
+| gaussian-kl | CoV | 2 | 10.50 ± 0.00 | 11.10 ± 1.27 | 15.25 ± 3.18 | 2 | 2 | 1.00× | 1 bwd |
+
+Difference to plain × Fixed in RMSE (below 0 is better): mean over the n seeds that both have, \
+paired by seed, ± half width of the 95 % Student-t interval of the differences.
+
+| arm | weighter | n | clean [RMSE] | gaussian_0.1 [RMSE] | pgd_linf_8/255_20 [RMSE] |
+| --- | --- | ---: | ---: | ---: | ---: |
+| gaussian-kl | CoV | 2 | +0.40 ± 1.27 | -0.90 ± 1.27 | -5.25 ± 3.18 |
+
+- Data: TSER Tecator subset: TSER archive Tecator from .ts, published split; examples: 1,380 train\
+, 34 validation, 43 test.
+- clean: 43 examples.
+- gaussian_0.1: noise, GaussianNoise, 43 examples.
+- pgd_linf_8/255_20: adversarial, PGD with norm linf, eps 8/255 (in units of the input), steps 20, \
+restarts 1, 43 examples.
+- Selection: lowest validation/rmse among each arm's search trials; test figures chose nothing.
+- Intervals are over seeds (100, 101), not over examples or data splits.
+- Fewer than 3 seeds: plain × Fixed, gaussian-kl × CoV. Intervals over so few seeds are very wide \
+or absent.
+- Extra passes: forward (fwd) and backward (bwd) passes per training step beyond those of a plain \
+sum of the losses; with a scope each backward pass is a partial one.
+"""
+
+
+def test_golden_markdown_of_errors(tmp_path: Path) -> None:
+    regression(tmp_path / "reg")
+    assert to_markdown(robustness_table(tmp_path / "reg")) == REGRESSION
+
+
+def test_every_format_names_the_data(tmp_path: Path) -> None:
+    regression(tmp_path / "reg")
+    table = robustness_table(tmp_path / "reg")
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert {one["data"] for one in rows} == {TECATOR["title"]}
+    assert {one["metric"] for one in rows} == {"rmse"}
+    assert TECATOR["title"] in to_latex(table)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(to_rich(table))
+    assert TECATOR["title"] in console.file.getvalue()  # type: ignore[attr-defined]
+    found = CliRunner().invoke(app, ["tables", str(tmp_path / "reg"), "--json"])
+    plain = json.loads(found.stdout)
+    assert (plain["data"], plain["metric"], plain["better"]) == (TECATOR["title"], "rmse", "min")
+    assert [one["extra_backwards"] for one in plain["rows"]] == [0, 1]
+
+
+def test_another_metric_of_the_same_study(tmp_path: Path) -> None:
+    regression(tmp_path / "reg")
+    table = robustness_table(tmp_path / "reg", metric="mae")
+    assert table.columns[3] == "clean [MAE]"
+    assert table.rows[0].cells["clean"].interval.mean == pytest.approx(5.05)
+
+
+def test_the_table_goes_by_the_metric_of_the_search_where_nothing_is_counted(
+    tmp_path: Path,
+) -> None:
+    search = {"metric": "validation/mae", "mode": "min"}
+    ledger = Ledger(tmp_path / "s", [BASELINE], search=search, task="regression")
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    rows = [*errors(2.0, 2.0, 2.0), *errors(1.0, 1.0, 1.0, metric="mae")]
+    ledger.report(trial, 1, 0.0, rows, metrics={"validation/mae": 1.0})
+    assert robustness_table(tmp_path / "s").metric.name == "mae"
+
+
+def test_average_precision_is_on_the_scale_of_a_hundred_without_a_percent_sign(
+    tmp_path: Path,
+) -> None:
+    search = {"metric": "validation/map", "mode": "max"}
+    ledger = Ledger(tmp_path / "s", [BASELINE], search=search, task="detection")
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    rows = errors(0.3741, 0.2, 0.1, metric="map")
+    ledger.report(trial, 1, 0.0, rows, metrics={"validation/map": 0.3741})
+    table = robustness_table(tmp_path / "s")
+    text = to_markdown(table)
+    assert "| 37.41 | 20.00 | 10.00 |" in text
+    assert table.columns[3] == "clean (validation) [AP]"
+    assert "from 0 to 100" in table.caption
+    assert "%" not in text
+    # Programs get the fraction.
+    assert next(csv.DictReader(io.StringIO(to_csv(table))))["mean"] == "0.3741"
+
+
+def test_passes_of_a_refreshed_gradient_and_of_a_second_forward() -> None:
+    from dataclasses import replace
+
+    from analysis.formats import _passes
+    from analysis.tables import TableRow
+
+    row = TableRow("a", "w", False, 0, 0, {}, 0, 0, None, 1.0, 0.2, None, {})
+    assert _passes(row) == "1 fwd + 0.2 bwd"
+    assert _passes(replace(row, extra_forwards=None)) == "–"
 
 
 def test_csv_has_full_precision_and_fractions(tmp_path: Path) -> None:
@@ -172,10 +286,11 @@ def test_minimised_metric_without_accuracy(tmp_path: Path) -> None:
         )
         ledger.end(trial)
     table = robustness_table(tmp_path / "s")
-    assert (table.metric, table.percent) == ("loss", False)
+    assert (table.metric.name, table.metric.lower) == ("loss", True)
     assert table.rows[0].selected_trial == 0
-    assert "| 0.23 |" in to_markdown(table)
-    assert table.columns[3] == "clean (validation)"
+    assert "| 0.2300 |" in to_markdown(table)
+    assert table.columns[3] == "clean (validation) [loss]"
+    assert table.caption.startswith("s: loss (lower is better) on the validation split")
     with pytest.raises(ValueError, match=r"'accuracy'\. Known: loss"):
         robustness_table(tmp_path / "s", metric="accuracy")
 
@@ -223,12 +338,6 @@ def test_study_without_trials_has_an_empty_table(tmp_path: Path) -> None:
     table = robustness_table(tmp_path / "s")
     assert table.benchmarks == ()
     assert "| plain (ref.) | Fixed | 0 | 0 | 0 | – |" in to_markdown(table)
-
-
-def test_numbers() -> None:
-    assert number(-1e-9, percent=True, sign=True) == "+0.00"
-    assert number(0.12345, percent=True) == "12.35"
-    assert number(0.00012345, percent=False) == "0.0001234"
 
 
 def test_latex_escapes_every_command_letter() -> None:
@@ -382,7 +491,7 @@ def test_weight_notes_know_the_main_loss_from_the_recipe(tmp_path: Path) -> None
 def test_command_writes_every_format(tmp_path: Path) -> None:
     realistic(tmp_path / "s", per_arm=3, seeds=2)
     folder = str(tmp_path / "s")
-    starts = {"markdown": "s: accuracy", "csv": "study,arm,", "latex": r"\begin{table}"}
+    starts = {"markdown": "s: accuracy", "csv": "study,data,arm,", "latex": r"\begin{table}"}
     for name, start in starts.items():
         found = CliRunner().invoke(app, ["tables", folder, "--format", name])
         assert (found.exit_code, found.stdout.startswith(start)) == (0, True), name

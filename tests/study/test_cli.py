@@ -175,8 +175,8 @@ def test_train_with_an_attack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("preset", "changes", "says"),
     [
-        ("detection", ["data.folder=coco", "data.size=64"], "attack on a detector"),
-        ("regression", ["data.dataset=Slopes"], "RandomFlip"),
+        ("detection", ["data.folder=coco", "data.size=64"], "PGD: attacks on detectors are not"),
+        ("regression", ["data.dataset=Slopes"], "benchmarks: RandomFlip: "),
     ],
 )
 def test_a_benchmark_that_the_data_does_not_allow_is_refused_before_ray(
@@ -186,7 +186,6 @@ def test_a_benchmark_that_the_data_does_not_allow_is_refused_before_ray(
     words = [word for one in (*changes, f"benchmarks=[Clean, {other}]") for word in ("--set", one)]
     done = call("run", preset, "--dry-run", "--data-root", small_root, *words)
     assert done.exit_code == 2, done.output
-    assert f"benchmarks: {other}: " in done.output
     assert says in done.output
 
 

@@ -51,7 +51,9 @@ def test_plain_lines_name_the_trial_its_end_and_the_time_left(tmp_path: Path) ->
             assert progress.eta() is not None
             progress.tick()
     (line,) = written.getvalue().splitlines()
-    told = "[1/4] 0000 baseline × Fixed seed 0: complete after 4 epochs, validation/accuracy 0.9000"
+    told = (
+        "[1/4] 0000 baseline × Fixed seed 0: complete after 4 epochs, validation/accuracy 90.00 %"
+    )
     assert line.startswith(told)
     assert "ETA 0:00" in line
 
@@ -79,8 +81,28 @@ def test_the_live_view_shows_counts_arms_and_what_runs(tmp_path: Path) -> None:
         "validation/accuracy",
         "now",
     ]
-    assert lines[3].split() == ["baseline", "Fixed", "0", "1", "0.7500", "0000", "(1/4)"]
+    shown = ["baseline", "Fixed", "0", "1", "75.00", "%", "0000", "(1/4)"]
+    assert lines[3].split() == shown
     assert lines[4].split() == ["kl", "Fixed", "0", "0", "–"]
+
+
+def test_less_is_better_where_the_metric_is_an_error(tmp_path: Path) -> None:
+    study = parse(STUDY | {"search": {"metric": "validation/loss", "trials_per_arm": 2}})
+    assert study.search.mode == "min"
+    first = {"schema_version": 1, "study": study.study, "study_id": study.study_id}
+    with Ledger.create(tmp_path, first) as ledger:
+        conductor = Conductor(study, ledger)
+        for loss in (2.5, 0.25, 1.25):
+            trial = conductor.next()
+            assert trial is not None
+            conductor.started(trial.number)
+            conductor.report(trial.number, report(1, 0.5) | {"metrics": {"validation/loss": loss}})
+        console = Console(file=io.StringIO(), width=120, record=True)
+        console.print(Progress(conductor, Console(file=io.StringIO())).view())
+    lines = [line.split() for line in console.export_text().splitlines()]
+    # Trials 0 and 2 are the baseline's.
+    assert lines[3][4] == "1.250"
+    assert lines[4][4] == "0.2500"
 
 
 def test_clock() -> None:
