@@ -20,8 +20,9 @@ def scaled(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     g = gramian.double()
     scale = g.diagonal().mean()
-    # One sum tells: finite numbers of float32 cannot leave float64's range, inf and nan stay.
-    ok = torch.isfinite(g.abs().sum()) & (scale > 0)
+    # One sum tells: finite numbers of float32 cannot leave float64's range, inf and nan stay or,
+    # as inf - inf, become nan.
+    ok = torch.isfinite(g.sum()) & (scale > 0)
     identity = torch.eye(len(g), dtype=g.dtype, device=g.device)
     return torch.where(ok, g / scale, identity), torch.where(ok, scale, 1.0), ok
 
@@ -110,6 +111,9 @@ def impartial(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def visits(seed: int, step: Tensor, k: int) -> Tensor:
     """For each of k gradients a random order of the others, [k, k - 1], from seed and step."""
+    if k <= 2:
+        # There is only one order, which need not be drawn.
+        return torch.arange(k - 1, -1, -1, device=step.device)[:, None][:, : k - 1]
     drawn = uniform(seed, step, k * k).view(k, k)
     last = 2 * torch.eye(k, dtype=drawn.dtype, device=drawn.device)
     return (drawn + last).argsort(1)[:, : k - 1]

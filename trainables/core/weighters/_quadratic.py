@@ -39,12 +39,11 @@ def cosines_and_norms(gramian: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """
     k = len(gramian)
     norms = gramian.diagonal().sqrt()
-    inverse = torch.where(norms > 0, 1 / norms, 0.0)
+    inverse = torch.nan_to_num(1 / norms, posinf=0.0)
     # One side after the other: the product of two inverses may leave float64's range.
     cosines = (gramian * inverse[:, None] * inverse).clamp(-1, 1)
     ridge = max(1e-12, 4 * k * torch.finfo(like.dtype).eps)
-    itself = torch.eye(k, dtype=torch.bool, device=gramian.device)
-    return torch.where(itself, 1 + ridge, cosines), norms
+    return cosines.fill_diagonal_(1 + ridge), norms
 
 
 def all_sets(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ class GradientSimilarity(nn.Module):
     """Uses an auxiliary gradient as far as it agrees with the main one (arXiv 1812.02224).
 
     With g the main loss's gradient, a an auxiliary loss's and c = g.a / (|g| |a|), the main weight
-    is 1 and the auxiliary weight is
+    is 1 and the auxiliary weight, by `form`, is
 
     - "weighted": max(0, c)
     - "unweighted": 1 where c >= 0, else 0

@@ -16,6 +16,7 @@ class SoftAdapt(nn.Module):
     """Favours the losses that fall least, or rise, over the last steps (arXiv 1912.12355).
 
     With the slope s_i of L_i per step, from the last `history` >= 2 losses including this step's,
+    by `form`:
 
     - "plain": w = softmax(beta s)
     - "normalised": w = softmax(beta s / sum_j |s_j|), which does not depend on the losses' scale

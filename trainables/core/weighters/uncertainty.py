@@ -16,7 +16,8 @@ FORMS = {"full": (1.0, 1.0), "half": (0.5, 0.5), "classification": (1.0, 0.5), "
 class Uncertainty(nn.Module):
     """Weights each loss by its uncertainty, learned with the model (arXiv 1705.07115).
 
-    What is minimised over the model and the log variances s_i, where w_i is what stands before L_i:
+    What is minimised over the model and the log variances s_i, by `form`; w_i is what stands before
+    L_i:
 
     - "full": sum_i exp(-s_i) L_i + s_i (the form of the CoV paper's code)
     - "half": sum_i exp(-s_i) L_i / 2 + s_i / 2 (the paper's regression; half of "full")
