@@ -1,6 +1,10 @@
 """What a training step costs against the loop that a good PyTorch user would write by hand.
 
-    python benchmarks/step.py [--rounds N] [--steps N] [--threads 1] [--device cpu] [--size small]
+    python benchmarks/step.py [--part methods] [--rounds N] [--steps N] [--threads 1] [--size small]
+
+Part "methods" measures whole methods by hand; part "weighters" measures every weighter of the
+catalogue: those that read only the losses' values against our step with fixed weights, those that
+tell the gradients apart against a step by hand that does the same passes and knows its weights.
 
 Both sides train the same model class on the same tensors with the same batches per epoch, the same
 fused optimizer, a learning rate set anew for every step, and the mean losses of the epoch at its
@@ -20,8 +24,8 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from unittest import mock
 
@@ -29,11 +33,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.core import catalog
 from trainables.core import training as module
 from trainables.core.batch import Batch
 from trainables.core.data._source import Examples, Source
 from trainables.core.randomness import Stream
 from trainables.core.training import Training
+from trainables.core.weighters.fixed import Fixed
 
 CLASSES = 10
 LR, MOMENTUM = 0.01, 0.9
@@ -52,14 +58,15 @@ def plain(model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) ->
 
 
 def noise_losses(
-    model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Cross-entropy, and the divergence of noisy predictions from clean ones, in one pass."""
+    model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator, k: int = 2
+) -> list[Tensor]:
+    """In one pass, the first k of cross-entropy, divergence of the noisy view and logit pairing."""
     noisy = x + SIGMA * torch.randn(x.shape, generator=generator, device=x.device)
     clean_logits, noisy_logits = model(torch.cat([x, noisy])).chunk(2)
     target = F.log_softmax(clean_logits.detach(), 1)
     kl = F.kl_div(F.log_softmax(noisy_logits, 1), target, reduction="batchmean", log_target=True)
-    return F.cross_entropy(clean_logits, y), kl
+    found = [F.cross_entropy(clean_logits, y), kl]
+    return [*found, F.mse_loss(noisy_logits, clean_logits)] if k == 3 else found
 
 
 def gaussian_kl(model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -109,6 +116,31 @@ def gradient_similarity(
     return torch.stack([main.detach(), kl.detach(), cosine])
 
 
+def per_loss(k: int) -> ByHand:
+    """One backward pass for each of k losses; the rows are combined with weights known before.
+
+    What a gradient weighter cannot do without. The products of the rows, and finding weights from
+    them, come on top.
+    """
+    weights = (1.0, COEFFICIENT, COEFFICIENT)[:k]
+
+    def method(model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        losses = noise_losses(model, x, y, generator, k)
+        parameters = list(model.parameters())
+        rows = [
+            torch.autograd.grad(loss, parameters, retain_graph=i < k - 1)
+            for i, loss in enumerate(losses)
+        ]
+        total = torch._foreach_mul(rows[0], weights[0])
+        for row, weight in zip(rows[1:], weights[1:], strict=True):
+            torch._foreach_add_(total, row, alpha=weight)
+        for parameter, gradient in zip(parameters, total, strict=True):
+            parameter.grad = gradient
+        return torch.stack([loss.detach() for loss in losses])
+
+    return method
+
+
 ByHand = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
 
 
@@ -117,7 +149,7 @@ class Loop:
 
     def __init__(self, like: Training, method: ByHand) -> None:
         self.model = copy.deepcopy(like.model)
-        self.x, self.y = like.parts.train.x, like.parts.train.y
+        self.x, self.y = examples(like)
         self.batch_size, self.epochs = like.settings["batch_size"], like.epochs
         self.method = method
         self.done = 0
@@ -152,6 +184,19 @@ class Loop:
 NOISY = {"noisy": {"name": "GaussianNoise", "sigma": SIGMA}}
 KL = {"main": {}, "kl": {"name": "Consistency", "coefficient": COEFFICIENT}}
 CONSISTENCY: dict[str, Any] = {"views": NOISY, "losses": KL}
+PAIRING = {"pairing": {"name": "LogitPairing", "view": "noisy", "coefficient": COEFFICIENT}}
+# By the number of losses.
+RECIPES = {2: CONSISTENCY, 3: CONSISTENCY | {"losses": KL | PAIRING}}
+
+
+class LooksBack(Fixed):
+    """Fixed weights, and the losses after the step, which nothing is done with.
+
+    What a weighter that looks back cannot do without: one more forward pass.
+    """
+
+    def observe(self, losses: Tensor) -> None:
+        """Ask for the pass, and for nothing else."""
 
 
 def attacked(steps: int) -> dict[str, Any]:
@@ -181,10 +226,12 @@ class Case:
     steps: int
     rounds: int
     attack_steps: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 CASES = {
     "small": (Case("MLP", (1, 8, 8), 64, 100, 15, 10), Case("ConvNet", (1, 28, 28), 64, 6, 9, 10)),
+    "medium": (Case("WideResNet", (3, 32, 32), 32, 2, 5, 3, {"depth": 16}),),
     "large": (Case("ResNet18", (3, 32, 32), 32, 2, 5, 3),),
 }
 
@@ -209,7 +256,7 @@ def training(case: Case, recipe: dict[str, Any], steps: int, epochs: int, device
     }
     whole = recipe | {
         "data": {"name": "Digits", "validation": held_out / n},
-        "architecture": case.architecture,
+        "architecture": {"name": case.architecture, **case.settings},
         "training": settings,
     }
     images = source(case.shape, n)
@@ -218,10 +265,17 @@ def training(case: Case, recipe: dict[str, Any], steps: int, epochs: int, device
         return Training(whole, root=f"random/{case.shape}/{n}", device=device)
 
 
+def examples(one: Training) -> tuple[Tensor, Tensor]:
+    """All inputs and targets that it trains on, which lie in memory."""
+    found = one.parts.train
+    if not isinstance(found.x, Tensor):
+        raise TypeError("the data is in files")
+    return found.x, found.y
+
+
 def difference(ours: Training, by_hand: ByHand) -> float:
     """The largest difference between the gradients of one batch, from the same random numbers."""
-    parts = ours.parts.train
-    x, y = parts.x[: ours.settings["batch_size"]], parts.y[: ours.settings["batch_size"]]
+    x, y = (one[: ours.settings["batch_size"]] for one in examples(ours))
     one, other = copy.deepcopy(ours.model).train(), copy.deepcopy(ours.model).train()
     objective = copy.deepcopy(ours.objective)
     devices = [ours.device] if ours.device.type == "cuda" else []
@@ -245,10 +299,15 @@ def _grad(parameter: nn.Parameter) -> Tensor:
 
 @dataclass(frozen=True)
 class Figure:
-    """A and B in microseconds per step, their ratio A / B and its quartiles over the rounds."""
+    """A and B in microseconds per step, their ratio A / B and its quartiles over the rounds.
+
+    `method` is the method by hand or the weighter, `against` says what B is.
+    """
 
     method: str
+    losses: int
     architecture: str
+    against: str
     a_us: float
     b_us: float
     ratio: float
@@ -309,52 +368,92 @@ def theirs(loop: Loop, now: Callable[[], float]) -> Callable[[], float]:
     return epoch
 
 
-def figures(case: Case, *, steps: int, rounds: int, device: str, only: str = "") -> list[Figure]:
-    """All methods against their loops by hand, then weighters against the fixed weights."""
+def methods_of(
+    case: Case, *, steps: int, rounds: int, device: str, only: str = ""
+) -> Iterator[Figure]:
+    """All methods against their loops by hand."""
     now = clock(device)
-
-    def made(recipe: dict[str, Any], count: int) -> Training:
-        return training(case, recipe, count, rounds + 1, device)
-
-    found = []
     for name, (recipe, by_hand) in methods(case.attack_steps).items():
         if only and only not in name:
             continue
         # An attack of n steps costs n more passes; fewer steps keep the round short.
         count = max(1, steps // (case.attack_steps + 1)) if name.startswith("PGD") else steps
-        one = made(recipe, count)
+        one = training(case, recipe, count, rounds + 1, device)
         gap = difference(one, by_hand)
         timed = compare(ours(one, now), theirs(Loop(one, by_hand), now), rounds)
-        found.append(_figure(name, case, count, timed, gap))
-    for weighter in ("CoV", "GradientSimilarity"):
-        name = f"{weighter} / Fixed"
-        if only and only not in name:
-            continue
-        one = made(CONSISTENCY | {"weighter": weighter}, steps)
-        other = made(CONSISTENCY, steps)
-        timed = compare(ours(one, now), ours(other, now), rounds)
-        found.append(_figure(name, case, steps, timed, None))
-    return found
+        yield _figure(name, one, case, "by hand", count, timed, gap)
+
+
+def weighters_of(
+    case: Case, *, steps: int, rounds: int, device: str, only: str = ""
+) -> Iterator[Figure]:
+    """Every weighter with two and with three losses, Fixed against itself among them."""
+    now = clock(device)
+    for k, recipe in RECIPES.items():
+        for name in catalog.names("weighters"):
+            if only and only not in name:
+                continue
+            one = training(case, recipe | {"weighter": name}, steps, rounds + 1, device)
+            fixed = training(case, recipe, steps, rounds + 1, device)
+            extra = one.objective.weighing.extra_passes(k)
+            gap = None
+            if extra["extra_backwards"]:
+                against = f"forward + {k} backwards"
+                gap = difference(fixed, per_loss(k))
+                other = theirs(Loop(one, per_loss(k)), now)
+            else:
+                against = "Fixed"
+                if extra["extra_forwards"]:
+                    against = "Fixed + forward"
+                    fixed.objective.weighing.weighter = LooksBack()
+                other = ours(fixed, now)
+            timed = compare(ours(one, now), other, rounds)
+            yield _figure(name, one, case, against, steps, timed, gap)
 
 
 def _figure(
     name: str,
+    one: Training,
     case: Case,
+    against: str,
     steps: int,
     timed: tuple[float, float, float, float, float],
     gap: float | None,
 ) -> Figure:
     a, b, ratio, low, high = timed
-    return Figure(name, case.architecture, 1e6 * a / steps, 1e6 * b / steps, ratio, low, high, gap)
+    return Figure(
+        name,
+        len(one.objective.labels),
+        case.architecture,
+        against,
+        1e6 * a / steps,
+        1e6 * b / steps,
+        ratio,
+        low,
+        high,
+        gap,
+    )
 
 
 def table(found: Sequence[Figure]) -> str:
-    """The figures as text; A is ours, B the loop by hand or the training with fixed weights."""
-    head = ("method", "network", "A us/step", "B us/step", "A / B", "quartiles", "gradients differ")
+    """The figures as text; A is ours, B what stands under "against"."""
+    head = (
+        "method",
+        "losses",
+        "network",
+        "against",
+        "A us/step",
+        "B us/step",
+        "A / B",
+        "quartiles",
+        "gradients differ",
+    )
     rows = [
         (
             one.method,
+            str(one.losses),
             one.architecture,
+            one.against,
             f"{one.a_us:.0f}",
             f"{one.b_us:.0f}",
             f"{one.ratio:.3f}",
@@ -370,32 +469,41 @@ def table(found: Sequence[Figure]) -> str:
     )
 
 
+PARTS = {"methods": methods_of, "weighters": weighters_of}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--part", nargs="+", choices=tuple(PARTS), default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=0, help="rounds of A and B (0: by size)")
     parser.add_argument("--steps", type=int, default=0, help="steps per round (0: by size)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads on the CPU")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--size", choices=tuple(CASES), default="small")
-    parser.add_argument("--only", default="", help="only methods whose name holds this text")
+    parser.add_argument(
+        "--only", default="", help="only methods and weighters whose name holds this"
+    )
     parser.add_argument("--network", default="", help="only this network")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     asked = parser.parse_args(arguments)
     before = torch.get_num_threads()
     torch.set_num_threads(asked.threads)
     try:
-        found = []
+        found: list[Figure] = []
         for case in CASES[asked.size]:
             if asked.network in ("", case.architecture):
-                print(f"{case.architecture} ...", file=sys.stderr)
-                found += figures(
-                    case,
-                    steps=asked.steps or case.steps,
-                    rounds=asked.rounds or case.rounds,
-                    device=asked.device,
-                    only=asked.only,
-                )
+                for part in asked.part:
+                    for one in PARTS[part](
+                        case,
+                        steps=asked.steps or case.steps,
+                        rounds=asked.rounds or case.rounds,
+                        device=asked.device,
+                        only=asked.only,
+                    ):
+                        # The whole takes minutes: each as soon as it is known.
+                        print(table([one]).splitlines()[-1], file=sys.stderr, flush=True)
+                        found.append(one)
     finally:
         torch.set_num_threads(before)
     print(json.dumps([asdict(one) for one in found]) if asked.json else table(found))

@@ -17,7 +17,10 @@ from trainables.core.randomness import derive
 
 ROOT = Path(__file__).parent.parent
 TINY = step.Case("MLP", (1, 8, 8), 16, 3, 2, 2)
-METHODS = step.methods(2)
+METHODS = step.methods(2) | {
+    f"per-loss-{k}": (recipe, step.per_loss(k)) for k, recipe in step.RECIPES.items()
+}
+SHORT = ["--network", "MLP", "--rounds", "2"]
 
 
 @pytest.mark.parametrize(("recipe", "by_hand"), METHODS.values(), ids=METHODS)
@@ -59,26 +62,64 @@ def test_compare_takes_the_ratio_within_a_round() -> None:
 
 def test_step_prints_one_figure_for_each_method(capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
-    step.main(["--network", "MLP", "--rounds", "2", "--steps", "2", "--json"])
+    step.main(["--part", "methods", *SHORT, "--steps", "2", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert [one["method"] for one in found] == [
         "cross-entropy",
         "gaussian-kl",
         "PGD-10 adversarial",
         "gradient-similarity",
-        "CoV / Fixed",
-        "GradientSimilarity / Fixed",
     ]
+    assert [one["losses"] for one in found] == [1, 2, 1, 2]
+    assert all(one["against"] == "by hand" for one in found)
     assert all(one["a_us"] > 0 and one["b_us"] > 0 for one in found)
     assert all(one["low"] <= one["ratio"] <= one["high"] for one in found)
     assert torch.get_num_threads() == threads
 
 
-def test_step_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    step.main(["--network", "MLP", "--rounds", "2", "--steps", "1", "--only", "entropy"])
-    head, row = capsys.readouterr().out.splitlines()
+@pytest.mark.parametrize(
+    ("name", "against"),
+    [
+        ("Fixed", ["Fixed", "Fixed"]),
+        ("FAMO", ["Fixed + forward", "Fixed + forward"]),
+        ("PCGrad", ["forward + 2 backwards", "forward + 3 backwards"]),
+    ],
+)
+def test_step_measures_a_weighter_against_what_it_cannot_do_without(
+    name: str, against: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    step.main(["--part", "weighters", *SHORT, "--steps", "1", "--only", name, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["losses"], one["method"]) for one in found] == [(2, name), (3, name)]
+    assert [one["against"] for one in found] == against
+    # By hand the reference has the weights, and so the gradient, of Fixed.
+    assert [one["difference"] is None for one in found] == [name != "PCGrad"] * 2
+    assert all((one["difference"] or 0) < 1e-6 for one in found)
+
+
+def test_a_weighter_that_looks_back_is_measured_against_as_many_passes() -> None:
+    famo, fixed = (
+        step.training(TINY, step.CONSISTENCY | {"weighter": name}, 2, 4, "cpu")
+        for name in ("FAMO", "Fixed")
+    )
+    fixed.objective.weighing.weighter = step.LooksBack()
+    counts = []
+    for one in (famo, fixed):
+        calls: list[None] = []
+        one.model.head.register_forward_hook(lambda *_, calls=calls: calls.append(None))
+        one.epoch()
+        counts.append(len(calls))
+    # Two passes in each of two steps, and one for the validation.
+    assert counts == [5, 5]
+
+
+def test_step_prints_a_table_and_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    step.main([*SHORT, "--steps", "1", "--only", "entropy"])
+    out, progress = capsys.readouterr()
+    head, row = out.splitlines()
     assert head.startswith("method")
-    assert row.split()[:2] == ["cross-entropy", "MLP"]
+    assert row.split()[:5] == ["cross-entropy", "1", "MLP", "by", "hand"]
+    assert progress.split()[:3] == ["cross-entropy", "1", "MLP"]
 
 
 def test_augmented_batches_are_those_of_torchvision() -> None:
