@@ -88,7 +88,7 @@ def entry(kind: str, name: str) -> dict[str, Any]:
     common = {key: value for key, value in defaults.items() if key not in own}
     facts = _facts(found)
     if labels := [key for key in own if kind == "losses" and key in ("target", "view", "views")]:
-        facts["Reads"] = f"the views whose labels are {' and '.join(labels)}"
+        facts["Reads"] = f"the views that {' and '.join(labels)} name"
     about = inspect.getdoc(found) or ""
     return _entry(found.__name__, kind, about, facts, own, common)
 
