@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from study.asha import ASHA, Decision, NoSchedule, Schedule
 from study.ledger import Ledger
 from study.searcher import Searcher, searcher
 from study.spec import Arm, Study, group
+from trainables.core.errors import SettingError
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
@@ -227,7 +229,10 @@ class Conductor:
 
         if phase == "search":
             draw = self._searchers[arm].ask(place)
-            recipe = resolve(draw.config | {"seed": self.study.seed})
+            recipe = draw.config | {"seed": self.study.seed}
+            # Settings that do not go together were drawn: the trial fails, and says so in its row.
+            with suppress(SettingError):
+                recipe = resolve(recipe)
             params, ranges = draw.params, draw.distributions
         else:
             chosen = self.trials[place]

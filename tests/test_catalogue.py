@@ -119,7 +119,7 @@ def test_a_weighters_own_setting_hides_the_common_one() -> None:
         ("weighters", "ConFIG", "Weights: may be negative"),
         ("weighters", "GradNorm", "Coefficients: a constant one of an auxiliary loss cancels"),
         ("losses", "MSE", "For: classification, regression"),
-        ("losses", "TRADES", "Reads: the views whose labels are target and view"),
+        ("losses", "TRADES", "Reads: the views that target and view name"),
         ("data", "TSER", "Task: regression"),
         ("attacks", "PGD", "Short form: pgd_<norm>_<eps>_<steps>"),
         ("attacks", "PGD", "of  clean"),

@@ -48,6 +48,15 @@ def test_any_in_a_list_is_labelled_any_and_one_weighter_is_searched_alone() -> N
     assert found.tree["weighter"] == weighter("CAGrad")
 
 
+def test_whatever_is_drawn_from_all_weighters_goes_together() -> None:
+    tree = arm({"searched": {"any": "all"}}).tree
+    found = searcher("random", tree, seed=0, arm="kl", mode="max")
+    names = set()
+    for k in range(400):
+        names.add(resolve(found.ask(k).config | {"seed": 0})["weighter"]["name"])
+    assert len(names) == 28
+
+
 def test_a_resolved_study_draws_the_same() -> None:
     found = study({"searched": {"any": MIXED}})
     again = Study.from_resolved(json.loads(json.dumps(found.resolved(), sort_keys=True)))

@@ -27,9 +27,9 @@ class GradientSimilarity(nn.Module):
     main loss holds for plain gradient steps; momentum and Adam weaken it.
 
     `ema` in [0, 1) smooths the cosine over steps, c <- ema c + (1 - ema) c_now with the first c as
-    it is, because the cosine of single batches is noisy; the promise then holds only on average.
-    It is an addition to the paper (0: none), and an error with "projection", which would no longer
-    take away what this step's gradients have against each other. Needs at least two losses.
+    it is, because the cosine of single batches is noisy; with "projection" it smooths g.a / |g|^2.
+    The promise then holds only on average. It is an addition to the paper (0: none). Needs at least
+    two losses.
     """
 
     per_loss = True
@@ -43,8 +43,6 @@ class GradientSimilarity(nn.Module):
         if share == 1:
             raise SettingError(f"ema must be below 1, found {ema!r}")
         self.smooths = share > 0
-        if self.smooths and self.form == "projection":
-            raise SettingError(f"ema must be 0 with form 'projection', found {ema!r}")
         hold(self, "ema", share)
         self.register_buffer("smooth", torch.zeros(k, dtype=torch.float64))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -57,7 +55,7 @@ class GradientSimilarity(nn.Module):
         """Weights [k] from the Gramian [k, k]."""
         gramian = gradients.gramian
         if self.form == "projection":
-            return _projected(losses, gramian)
+            return self._projected(losses, gramian)
         norms = norms_of(gramian)
         agreement = gramian[0]
         if self.smooths:
@@ -79,11 +77,12 @@ class GradientSimilarity(nn.Module):
         self.step += 1
         return self.smooth.clone()
 
-
-def _projected(losses: Tensor, gramian: Tensor) -> Tensor:
-    against = gramian[0].clamp(max=0) / gramian[0, 0]
-    # A main gradient that is all but 0 would leave the dtype's range.
-    against = torch.nan_to_num(against, nan=0.0, posinf=0.0, neginf=0.0).clamp(min=-1e30)
-    weights = torch.ones_like(losses)
-    weights[0] -= against.sum()
-    return weights
+    def _projected(self, losses: Tensor, gramian: Tensor) -> Tensor:
+        share = gramian[0] / gramian[0, 0]
+        # A main gradient that is all but 0 would leave the dtype's range.
+        share = torch.nan_to_num(share, nan=0.0, posinf=0.0, neginf=0.0).clamp(min=-1e30)
+        if self.smooths:
+            share = self._smoothed(share)
+        weights = torch.ones_like(losses)
+        weights[0] -= share.clamp(max=0).sum()
+        return weights
