@@ -15,6 +15,8 @@ from analysis.events import Event, read
 from study.conductor import Conductor, Trial, plan
 from study.ledger import Ledger
 from study.spec import Study, parse
+from trainables.core.errors import SettingError
+from trainables.core.training import Training
 
 FILE: dict[str, Any] = {
     "study": "tiny",
@@ -385,3 +387,18 @@ def test_a_plan_says_all_that_a_trials_process_needs(make: Any) -> None:
     confirmed = json.loads(plan(conductor, conductor.trials[-1], "", ""))
     # The test part is touched by confirmation alone, and never looked at on the way.
     assert (confirmed["test"], confirmed["probe_at"]) == (True, [])
+
+
+def test_settings_that_do_not_go_together_are_planned_and_fail_in_their_trial(make: Any) -> None:
+    values = {"momentum": {"values": [0.9, 0.0]}, "nesterov": {"values": [False, True]}}
+    training = FILE["training"] | {"optimizer": {"name": "SGD"} | values}
+    conductor = make(study(training=training, search={"sampler": "random", "trials_per_arm": 8}))
+    drawn = [conductor.next().recipe for _ in range(12)]
+    wrong = []
+    for recipe in drawn:
+        optimizer = recipe["training"]["optimizer"]
+        if optimizer["nesterov"] and not optimizer["momentum"]:
+            wrong.append(recipe)
+    assert 0 < len(wrong) < len(drawn)
+    with pytest.raises(SettingError, match="training/optimizer: SGD: nesterov needs momentum"):
+        Training(wrong[0])
