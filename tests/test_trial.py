@@ -102,6 +102,8 @@ def test_a_step_is_an_epoch_and_its_result_is_flat(tmp_path: Path) -> None:
     assert set(report["metrics"]) == {
         "train/loss",
         "train/weighted_loss",
+        "train/extra_backwards",
+        "train/extra_forwards",
         "validation/accuracy",
         "validation/loss",
         "validation/gaussian_0.1/accuracy",

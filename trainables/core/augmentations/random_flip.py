@@ -29,6 +29,7 @@ class RandomFlip(nn.Module):
     def forward(self, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """x [b, c, h, w], some mirrored; y as it is."""
         sides("RandomFlip", x)
-        mirrored = draws.uniform(torch.empty(len(x), device=x.device)) < self.p
-        # With weights of 0 and 1 `lerp` gives one of the two exactly, and faster than `where`.
-        return torch.lerp(x, x.flip(3), mirrored.to(x.dtype).view(-1, 1, 1, 1)), y
+        kept = draws.uniform(torch.empty(len(x), device=x.device)) >= self.p
+        # With weights of 0 and 1 `lerp_` gives one of the two exactly; within the mirrored copy it
+        # is four times as fast as choosing into a new tensor, whose pages the system must clear.
+        return x.flip(3).lerp_(x, kept.to(x.dtype).view(-1, 1, 1, 1)), y
