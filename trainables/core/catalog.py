@@ -22,9 +22,11 @@ KINDS = (
     "augmentations",
     "benchmarks",
     "companions",
+    "corruptions",
     "data",
     "losses",
     "optimizers",
+    "perturbations",
     "schedules",
     "weighters",
 )
@@ -108,7 +110,8 @@ def expand(kind: str, config: Mapping[str, Any] | str) -> dict[str, Any]:
 
     A short form is a component's `short` word and then values of the settings listed there, in
     order, joined by "_"; trailing ones may be left out: "gaussian_0.1", "pgd_linf_8/255_20",
-    "UCR_ECG200". Settings given beside a short form win.
+    "UCR_ECG200". A component whose names are of another form reads them itself with `spelled`,
+    which gives settings, or None for a name that is not its own. Settings beside a short form win.
     """
     if isinstance(config, str):
         config = {"name": config}
@@ -118,11 +121,12 @@ def expand(kind: str, config: Mapping[str, Any] | str) -> dict[str, Any]:
     if _plain(name) in _modules(kind):
         return {"name": find(kind, name).__name__} | rest
     word, *values = name.split("_")
-    shorts = {
-        found.short[0].lower(): found
-        for found in (find(kind, one) for one in names(kind))
-        if hasattr(found, "short")
-    }
+    components = [find(kind, one) for one in names(kind)]
+    for found in components:
+        spelled: dict[str, Any] | None = found.spelled(name) if hasattr(found, "spelled") else None
+        if spelled is not None:
+            return {"name": found.__name__, **spelled, **rest}
+    shorts = {found.short[0].lower(): found for found in components if hasattr(found, "short")}
     if word.lower() not in shorts:
         find(kind, name)  # raises, naming the nearest
     found = shorts[word.lower()]

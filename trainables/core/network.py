@@ -50,5 +50,9 @@ class Detector(nn.Module, ABC):
         """The inner losses of images x [b, c, h, w] with packed boxes y, each a scalar."""
 
     @abstractmethod
+    def image_losses(self, x: Tensor, y: Tensor) -> Tensor:
+        """The sum of the inner losses of each image by itself, [b], with statistics frozen."""
+
+    @abstractmethod
     def detect(self, x: Tensor, y: Tensor) -> Tensor:
         """Detections [b, m, 6] in images x, whose true sizes are read from y, and nothing else."""

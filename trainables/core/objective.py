@@ -96,6 +96,17 @@ class Objective(nn.Module):
         }
         self.augment = nn.ModuleList(augment)
         self.views = nn.ModuleList(views[label] for label in self.made)
+        # Augmentations that learn from how the model did on them.
+        self.learners: dict[str, Any] = {
+            label: views[label].component
+            for label in self.made
+            if hasattr(getattr(views[label], "component", None), "observe")
+        }
+        unwatched = [label for label in self.learners if label not in self.seen]
+        if unwatched:
+            raise SettingError(
+                f"views/{unwatched[0]} learns from the losses on it, but no loss reads it itself."
+            )
         self.losses = nn.ModuleList(losses.values())
         self.private = [list(loss.parameters()) for loss in self.losses]
         self.paced = [loss for loss in self.losses if hasattr(loss, "progress")]
@@ -133,7 +144,8 @@ class Objective(nn.Module):
     def backward(self, model: Network | Detector, batch: Batch, draws: Draws) -> Step:
         """Leave the gradient of the weighed losses in `.grad`; no step is taken."""
         seen = self._views(model, batch, draws)
-        raw = self._losses(model, seen)
+        outputs = self.task.outputs(model, seen, self.forward_mode)
+        raw = [loss(outputs) for loss in self.losses]
         gradients = Gradients(
             raw,
             model.parameters(),
@@ -144,6 +156,9 @@ class Objective(nn.Module):
         values = torch.stack([loss.detach() for loss in raw])
         weights = self.weighing(self.coefficients * values, gradients)
         gradients.descend(weights)
+        for label, learner in self.learners.items():
+            found = outputs[label]
+            learner.observe(self.task.loss(found.logits.detach(), found.y))
         if self.weighing.looks_back:
             self._last = seen
         measured = gradients.gramian if gradients.measured else None
@@ -155,13 +170,32 @@ class Objective(nn.Module):
             return
         # Only a loss that differentiates by its input needs a graph.
         with _kept(model), torch.set_grad_enabled(bool(self.differentiated)):
-            values = torch.stack([loss.detach() for loss in self._losses(model, self._last)])
+            outputs = self.task.outputs(model, self._last, self.forward_mode)
+            values = torch.stack([loss(outputs).detach() for loss in self.losses])
         self._last = {}
         self.weighing.observe(self.coefficients * values)
 
     def end_epoch(self) -> None:
-        """Tell the weighter that an epoch is over."""
+        """Tell the weighter and the views that learn that an epoch is over."""
         self.weighing.end_epoch()
+        for learner in self.learners.values():
+            learner.end_epoch()
+
+    def figures(self) -> dict[str, float]:
+        """What the views that learn say of the epoch that is over, by <label>/<figure>."""
+        return {
+            f"{label}/{name}": value
+            for label, learner in self.learners.items()
+            for name, value in learner.figures().items()
+        }
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows in which views that learn record the epoch that is over."""
+        return [
+            {"view": label} | row
+            for label, learner in self.learners.items()
+            for row in learner.records()
+        ]
 
     def _views(self, model: nn.Module, batch: Batch, draws: Draws) -> dict[str, Batch]:
         for augment in self.augment:
@@ -175,10 +209,6 @@ class Objective(nn.Module):
             else made[label]
             for label in self.seen
         }
-
-    def _losses(self, model: Network | Detector, seen: Mapping[str, Batch]) -> list[Tensor]:
-        outputs = self.task.outputs(model, seen, self.forward_mode)
-        return [loss(outputs) for loss in self.losses]
 
 
 def _read(losses: Mapping[str, Any], views: Mapping[str, nn.Module]) -> set[str]:

@@ -7,6 +7,8 @@ trial's seed and the purpose, so that adding a purpose never changes the numbers
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -28,6 +30,9 @@ class Draws(Protocol):
     def uniform(self, like: Tensor) -> Tensor:
         """Numbers from U[0, 1), shaped as `like`."""
 
+    def rows(self, index: Tensor) -> Draws:
+        """What the examples at `index` (int64 [m]) of the batch go on drawing from."""
+
 
 class Stream:
     """One generator on the device for whole batches: fast, and enough for training."""
@@ -46,6 +51,9 @@ class Stream:
             like.shape, generator=self.generator, dtype=like.dtype, device=self.generator.device
         )
 
+    def rows(self, index: Tensor) -> Stream:
+        return self
+
 
 class ExampleStreams:
     """A private generator for every example, so that a batch split never changes a result.
@@ -59,6 +67,12 @@ class ExampleStreams:
             torch.Generator().manual_seed(derive(seed, "example", one)) for one in index.tolist()
         ]
 
+    def rows(self, index: Tensor) -> ExampleStreams:
+        found = ExampleStreams.__new__(ExampleStreams)
+        # The same generators: whoever draws from the rows goes on where the batch had come to.
+        found.generators = [self.generators[one] for one in index.tolist()]
+        return found
+
     def normal(self, like: Tensor, *, extra: int = 0) -> Tensor:
         shape = (like[0].numel() + extra,) if extra else like.shape[1:]
         rows = [torch.randn(shape, generator=one, dtype=like.dtype) for one in self.generators]
@@ -69,3 +83,19 @@ class ExampleStreams:
             torch.rand(like.shape[1:], generator=one, dtype=like.dtype) for one in self.generators
         ]
         return torch.stack(rows).to(like.device)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's global generators seeded within the block and afterwards as they were.
+
+    Initialisation, dropout and detectors draw from the global generators and accept no other. Only
+    those of the CPU and of `device` are touched; torch.manual_seed would change all devices'.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -6,6 +6,7 @@ that a wrong setting is an error that names its path before anything is trained.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -104,12 +105,13 @@ def objective(recipe: Config, task: Task, facts: Facts) -> Objective:
         sources[label] = str(one["of"])
     with _at("training/augment"):
         augment = [views.make(one, facts) for one in recipe["training"]["augment"]]
-    if task.boxed:
-        for path, view in (
-            *((f"views/{label}", view) for label, view in made.items()),
-            *(("training/augment", view) for view in augment),
-        ):
-            with _at(path):
+    for path, view in (
+        *((f"views/{label}", view) for label, view in made.items()),
+        *(("training/augment", view) for view in augment),
+    ):
+        with _at(path):
+            views.fits_task(view, task.name)
+            if task.boxed:
                 views.fits_boxes(view)
     _attackable(made, sources)
     with _at("training/augment"):
@@ -118,6 +120,11 @@ def objective(recipe: Config, task: Task, facts: Facts) -> Objective:
                 raise SettingError(
                     f"{type(one.component).__name__} replaces the targets of the main loss; make "
                     f"it a view instead"
+                )
+            if hasattr(one.component, "observe"):
+                raise SettingError(
+                    f"{type(one.component).__name__} learns from the losses on what it made; make "
+                    f"it a view and let the main loss read it"
                 )
     losses, coefficients = {}, {}
     architecture = catalog.find("architectures", recipe["architecture"]["name"])
@@ -218,6 +225,18 @@ def _readable(where: str, loss: Any, made: Mapping[str, Any], sources: Mapping[s
             f"{where} compares views of the same examples, found {' and '.join(map(repr, reads))}, "
             f"which do not show the same; `of` makes one view of the other"
         )
+    copies = {label: _copies(label, made, sources) for label in reads}
+    if getattr(loss, "pairs", False) and len(set(copies.values())) > 1:
+        counts = ", ".join(f"{label!r} has {count}" for label, count in copies.items())
+        raise SettingError(
+            f"{where} compares views example by example, but the number of copies of each differs: "
+            f"{counts}"
+        )
+
+
+def _copies(label: str, made: Mapping[str, Any], sources: Mapping[str, str]) -> int:
+    """How many rows of a view there are for every example."""
+    return math.prod(getattr(one.component, "copies", 1) for one in _chain(label, made, sources))
 
 
 def _classes_of(made: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -58,6 +58,9 @@ class Task(Goal, Protocol):
     def outputs(self, model: Any, seen: Mapping[str, Batch], forward: str) -> dict[str, Outputs]:
         """What the model makes of every view."""
 
+    def aimed(self, model: nn.Module) -> tuple[Callable[[Tensor], Tensor], Goal]:
+        """What an attack calls, and what it climbs in the outcome."""
+
     def predict(self, model: nn.Module, batch: Batch) -> Any:
         """The model's prediction for a batch, as `judge` takes it."""
 
@@ -94,6 +97,10 @@ class _Vectors:
     def _one(self, model: Network, batch: Batch) -> Outputs:
         features = model.features(batch.x)
         return Outputs(model.head(features), features, *batch)
+
+    def aimed(self: Goal, model: nn.Module) -> tuple[Callable[[Tensor], Tensor], Goal]:
+        """The model, and the task itself."""
+        return model, self
 
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
         """The outputs [b, c]."""
@@ -246,13 +253,22 @@ class Detection:
         assert isinstance(model, Detector)
         return model.detect(batch.x, batch.y)
 
+    def aimed(self, model: nn.Module) -> tuple[Callable[[Tensor], Tensor], Goal]:
+        """The image as it is, and the detector's losses of it: they need image and boxes at once.
+
+        Detections carry no gradient to the image, so what is climbed is what the detector is
+        trained for: the sum of its inner losses, image by image.
+        """
+        assert isinstance(model, Detector)
+        return _identity, _InnerLosses(model)
+
     def loss(self, prediction: Tensor, y: Tensor) -> Tensor:
-        """Not defined: detections carry no gradient to the image."""
-        raise SettingError("An attack on a detector is not available: no loss per image is defined")
+        """Not defined: detections carry no gradient to the image; see `aimed`."""
+        raise SettingError("detections have no loss per image; an attack climbs inner losses")
 
     def fooled(self, prediction: Tensor, y: Tensor) -> Tensor:
-        """Not defined either."""
-        return self.loss(prediction, y)
+        """False for all: there is no wrong side of a set of boxes."""
+        return torch.zeros(len(y), dtype=torch.bool, device=y.device)
 
     def judge(self, prediction: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Detections and targets of every image."""
@@ -269,6 +285,25 @@ class Detection:
         metric.update(found, targets)
         figures = metric.compute()
         return {name: (max(0.0, figures[name].item()), None) for name in self.best}
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+class _InnerLosses:
+    """The goal of raising the sum of a detector's inner losses, whose "prediction" is the image."""
+
+    def __init__(self, model: Detector) -> None:
+        self.model = model
+
+    def loss(self, prediction: Tensor, y: Tensor) -> Tensor:
+        """The sum of the inner losses per image, [b]."""
+        return self.model.image_losses(prediction, y)
+
+    def fooled(self, prediction: Tensor, y: Tensor) -> Tensor:
+        """False for all."""
+        return torch.zeros(len(y), dtype=torch.bool, device=y.device)
 
 
 def _mean_average_precision() -> Any:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -28,7 +27,7 @@ from .errors import SettingError
 from .facts import Facts, Part
 from .network import Detector, Network
 from .objective import Objective, Step
-from .randomness import Stream, derive
+from .randomness import Stream, derive, seeded
 from .recipe import SPLITTING, Config, complete_data, objective, resolve, schedule, task_of
 from .splits import Split, split
 from .tasks import Task
@@ -48,13 +47,17 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Report:
-    """One epoch: metrics by name, per loss its means, and seconds spent training and evaluating."""
+    """One epoch: metrics by name, per loss its means, and seconds spent training and evaluating.
+
+    `records` are rows in which views that learn, such as an augmentation policy, say what they did.
+    """
 
     epoch: int
     metrics: dict[str, float]
     weights: dict[str, dict[str, float | None]]
     train_s: float
     eval_s: float
+    records: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def diverged(self) -> bool:
@@ -121,9 +124,9 @@ class Training:
         self.box = source.box
         self.parts, self.task = load_parts(self.recipe["data"], root, self.device)
         self.done = 0
-        with _seeded(derive(self.seed, "model"), self.device):
+        with seeded(derive(self.seed, "model"), self.device):
             self.model = self._model(source).to(self.device)
-        with _seeded(derive(self.seed, "objective"), self.device):
+        with seeded(derive(self.seed, "objective"), self.device):
             self.objective = self._objective(root).to(self.device)
         self.parameters = [
             one
@@ -164,7 +167,7 @@ class Training:
         pictures = derive(self.seed, "pictures", self.done)
         batches = self.parts.train.batches(order, device=self.device, seed=pictures)
         steps: list[Step] = []
-        with _seeded(derive(self.seed, "dropout", self.done), self.device):
+        with seeded(derive(self.seed, "dropout", self.done), self.device):
             for i, batch in enumerate(batches):
                 progress = (self.done + i / len(order)) / self.epochs
                 self._set_lr(progress)
@@ -177,7 +180,12 @@ class Training:
         trained = perf_counter()
         metrics = self._metrics(means)
         return Report(
-            self.done, metrics, self._weights(means), trained - began, perf_counter() - trained
+            self.done,
+            metrics,
+            self._weights(means),
+            trained - began,
+            perf_counter() - trained,
+            self.objective.records(),
         )
 
     def _step(self, batch: Batch, draws: Stream) -> Step:
@@ -325,6 +333,7 @@ class Training:
                     len(self.objective.labels)
                 ).items()
             },
+            **{f"train/{name}": value for name, value in self.objective.figures().items()},
             **{f"validation/{row['metric']}": row["value"] for row in rows},
         }
 
@@ -333,22 +342,6 @@ class Training:
             label: {name: means[name][i] if name in means else None for name in FIGURES}
             for i, label in enumerate(self.objective.labels)
         }
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's global generators seeded within the block and afterwards as they were.
-
-    Initialisation and dropout draw from the global generators and accept no other. Only those of
-    the CPU and of `device` are touched; torch.manual_seed would change those of all devices.
-    """
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def _means(steps: list[Step], first: list[float]) -> dict[str, list[float]]:

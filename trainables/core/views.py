@@ -7,6 +7,7 @@ and keeps an attack inside its ball and box.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,65 +21,58 @@ from .errors import SettingError
 from .facts import Facts
 from .quantities import text
 from .randomness import Draws
-from .tasks import Goal
+from .tasks import Task
 from .threat import enforce
 
 # An option of every view beside its own settings: the view that it is made of.
 COMMON = {"of": "clean"}
 
 
-class Augmented(nn.Module):
-    """A view made without the model."""
+class View(nn.Module, ABC):
+    """Whatever makes a view, behind one call; `needs_model` says whether it asks the model."""
 
     needs_model = False
-    component: Any
 
     def __init__(self, component: nn.Module) -> None:
         super().__init__()
-        self.component = component
+        self.component: Any = component
+
+    @abstractmethod
+    def forward(self, model: nn.Module, batch: Batch, goal: Task, draws: Draws) -> Batch:
+        """Another look at the batch."""
+
+
+class Augmented(View):
+    """A view made without the model."""
 
     @torch.no_grad()
-    def forward(self, model: nn.Module, batch: Batch, goal: Goal, draws: Draws) -> Batch:
+    def forward(self, model: nn.Module, batch: Batch, goal: Task, draws: Draws) -> Batch:
         """The augmented batch."""
         return Batch(*self.component(batch.x, batch.y, draws))
 
 
-class Attacked(nn.Module):
-    """A view made by an attack that climbs `goal`; the ball and the box are enforced here."""
+class Attacked(View):
+    """A view made by an attack on the task; the ball and the box are enforced here."""
 
     needs_model = True
-    component: Any
 
-    def __init__(self, component: nn.Module) -> None:
-        super().__init__()
-        self.component = component
-
-    def forward(self, model: nn.Module, batch: Batch, goal: Goal, draws: Draws) -> Batch:
+    def forward(self, model: nn.Module, batch: Batch, goal: Task, draws: Draws) -> Batch:
         """The attacked batch, detached from any graph."""
         attack = self.component
+        called, climbed = goal.aimed(model)
         with guard(model):
-            x_adv = attack(model, batch.x, batch.y, goal=goal, draws=draws)
+            x_adv = attack(called, batch.x, batch.y, goal=climbed, draws=draws)
         return Batch(enforce(batch.x, x_adv, attack.norm, attack.eps, attack.box), batch.y)
 
 
-class Accompanied(nn.Module):
+class Accompanied(View):
     """A view of examples that are not those of the batch."""
 
-    needs_model = False
-    component: Any
-
-    def __init__(self, component: nn.Module) -> None:
-        super().__init__()
-        self.component = component
-
     @torch.no_grad()
-    def forward(self, model: nn.Module, batch: Batch, goal: Goal, draws: Draws) -> Batch:
+    def forward(self, model: nn.Module, batch: Batch, goal: Task, draws: Draws) -> Batch:
         """A batch of other examples."""
         found: Batch = self.component(len(batch.x), draws)
         return found
-
-
-View = Augmented | Attacked | Accompanied
 
 
 @contextmanager
@@ -117,18 +111,27 @@ def judgeable(view: View) -> bool:
     """Whether a model can be judged on the view: examples, targets and their pairing are kept."""
     component = view.component
     changed = getattr(component, "relabels", False) or getattr(component, "mixes", False)
+    changed = changed or getattr(component, "copies", 1) > 1
     return not isinstance(view, Accompanied) and not changed
 
 
 def fits_boxes(view: View) -> None:
     """Raises `SettingError` for a view that a detector cannot have."""
     name = type(view.component).__name__
-    if isinstance(view, Attacked):
-        raise SettingError(f"{name}: attacks on detectors are not available")
     if isinstance(view, Accompanied):
         raise SettingError(f"{name}: a detector cannot have examples of other data")
     if getattr(view.component, "moves", False):
         raise SettingError(f"{name} moves what is in an image, but not the boxes around it")
+
+
+def fits_task(view: View, task: str) -> None:
+    """Raises `SettingError` for a view that needs what the task's models do not give."""
+    wanted = getattr(view.component, "tasks", (task,))
+    if task not in wanted:
+        raise SettingError(
+            f"{type(view.component).__name__} is for {' and '.join(wanted)}, the data's task is "
+            f"{task}"
+        )
 
 
 def describe(view: View) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def describe(view: View) -> dict[str, Any]:
     return {
         "family": component.family,
         "name": "_".join(parts),
-        "severity": None,
+        "severity": getattr(component, "severity", None),
         "norm": getattr(component, "norm", None),
         "eps": None if eps is None else float(f"{float(eps):.7g}"),
         "eps_text": None if eps is None else text(float(eps)),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .. import boxes
 from ..errors import SettingError
 from ..network import Detector
+from ..randomness import seeded
 
 # COCO's protocol looks at this many detections per image.
 MOST = 100
@@ -60,6 +61,28 @@ class Torchvision(Detector):
             target["labels"] += self.first
         found = self.model(boxes.cropped(x, sizes), targets)
         return {ours: found[theirs] for theirs, ours in self.renamed.items()}
+
+    def image_losses(self, x: Tensor, y: Tensor) -> Tensor:
+        """The sum of the inner losses of each image by itself, [b].
+
+        For attacks: normalisation and dropout stay as they are, all else is in training mode, where
+        alone torchvision computes losses. Which proposals a detector samples comes from a fixed
+        seed, so that a step climbs the function of the step before.
+        """
+        frozen = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+        modes = [(one, one.training) for one in self.model.modules()]
+        for one, _ in modes:
+            if not isinstance(one, frozen):
+                one.training = True
+        try:
+            found = []
+            for i in range(len(x)):
+                with seeded(0, x.device):
+                    found.append(torch.stack([*self.losses(x[i : i + 1], y[i : i + 1]).values()]))
+            return torch.stack(found).sum(1)
+        finally:
+            for one, mode in modes:
+                one.training = mode
 
     @torch.no_grad()
     def detect(self, x: Tensor, y: Tensor) -> Tensor:

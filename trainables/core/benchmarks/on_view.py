@@ -14,7 +14,7 @@ from ..facts import Facts
 from ..randomness import ExampleStreams
 from ..tasks import Task
 from ..threat import Box
-from ..views import describe, fits_boxes, make
+from ..views import describe, fits_boxes, fits_task, make
 
 
 class OnView(nn.Module):
@@ -40,6 +40,7 @@ class OnView(nn.Module):
         batch_size: int,
     ) -> list[dict[str, Any]]:
         """One row for each metric; the model must be in evaluation mode."""
+        fits_task(self.view, task.name)
         if task.boxed:
             fits_boxes(self.view)
         began = perf_counter()
