@@ -109,7 +109,17 @@ def decode(line: str | bytes) -> Event:
 
 _MEASURED = ("metrics", "weights", "evaluations")
 # Fields of evaluation rows that are texts, whatever they say.
-_TEXTS = ("split", "family", "name", "norm", "eps_text", "metric")
+_TEXTS = (
+    "split",
+    "family",
+    "name",
+    "norm",
+    "eps_text",
+    "metric",
+    "unreliable_why",
+    "protocol",
+    "source",
+)
 _SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 

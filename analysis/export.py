@@ -1,6 +1,7 @@
 """A study's ledger -> its six Parquet tables, at any time: running, killed or finished.
 
-Only `resolved.json` and `ledger.jsonl` are read. The same ledger gives the same bytes.
+Only `resolved.json` and `ledger.jsonl` are read, and what trials recorded beside them (`examples`,
+`policies`). The same files give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from . import recorded
 from .history import History, TrialHistory, fold, when
 from .schema import TABLES, schema
 from .statistics import wilson_interval
@@ -76,10 +78,14 @@ def tables(folder: Path | str) -> dict[str, Any]:
 def export(folder: Path | str, made: Mapping[str, Any] | None = None) -> list[Path]:
     """Write `tables/*.parquet` of the study in `folder` and return their paths.
 
+    Beside the six tables there are `examples` and `policies` where trials recorded them.
+
     A reader never sees half a file: each is written beside its place and renamed. `made` are the
     study's tables where the caller has them already.
     """
     made = tables(folder) if made is None else made
+    study_id, known = made["studies"]["study_id"][0].as_py(), made["trials"]["number"].to_pylist()
+    made = dict(made) | recorded.tables(Path(folder), study_id, known)
     target = Path(folder) / "tables"
     target.mkdir(exist_ok=True)
     paths = []

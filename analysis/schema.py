@@ -152,7 +152,11 @@ _FIELDS: dict[str, list[Any]] = {
         _field("reference_value", pa.float64(), "value of a reference model, for relative errors"),
         _field("seed", pa.int64(), "seed of the evaluation"),
         _field("duration_s", pa.float64(), "time of the evaluation", "s"),
-        _field("unreliable", pa.bool_(), "whether the evaluation flagged itself"),
+        _field("unreliable", pa.bool_(), "whether it may flatter the model; null unchecked"),
+        _field("unreliable_why", pa.string(), "what was seen that speaks against the figure"),
+        _field("protocol", pa.string(), "what a composed attack or a worst case consists of"),
+        _field("black_box", pa.bool_(), "whether the attack works without gradients"),
+        _field("source", pa.string(), "corruptions: official files or generated here"),
     ],
     "weights": [
         _STUDY,
@@ -173,6 +177,38 @@ _FIELDS: dict[str, list[Any]] = {
 
 TABLES = tuple(_FIELDS)
 
+# What trials record beside the ledger, where they do: tables that not every study has.
+_RECORDED: dict[str, list[Any]] = {
+    "examples": [
+        _STUDY,
+        _TRIAL,
+        _field("name", pa.string(), "benchmark with its settings, as in evaluations"),
+        _field("number", pa.int32(), "number of the example in the test split"),
+        _field("target", pa.int32(), "class of the example"),
+        _field("prediction", pa.int32(), "class that the model gave the view of it"),
+        _field("correct", pa.bool_(), "right on the view, under attacks on the clean input, too"),
+        _field("clean_correct", pa.bool_(), "right on the clean input; attacks only"),
+        _field("loss", pa.float32(), "loss on the view"),
+        _field("linf", pa.float32(), "largest change of a value; attacks only", "input units"),
+        _field("l2", pa.float32(), "Euclidean length of the change; attacks only", "input units"),
+        _field("l1", pa.float32(), "sum of the changes; attacks only", "input units"),
+        _field("error", pa.float32(), "standardised prediction less target; regression only"),
+    ],
+    "policies": [
+        _STUDY,
+        _TRIAL,
+        _field("view", pa.string(), "label of the view that the policies make"),
+        _field("epoch", pa.int32(), "epoch in which the policies were in force", "epochs"),
+        _field("update", pa.int64(), "number of the controller's update that drew them, from 0"),
+        _field("policy", pa.int32(), "number of the policy among those of the update"),
+        _field("operations", pa.list_(pa.string()), "operations, two for each sub-policy"),
+        _field("magnitudes", pa.list_(pa.int32()), "magnitude of each operation, 0 to 9"),
+        _field("loss", pa.float64(), "mean loss under the policy while it was in force"),
+        _field("log_probability", pa.float64(), "of the policy under the controller; null: none"),
+    ],
+}
+RECORDED = tuple(_RECORDED)
+
 
 def schema(table: str, study_id: str = "") -> Any:
     """The pyarrow schema of a table (one of `TABLES`), with the metadata of its study's file."""
@@ -182,4 +218,4 @@ def schema(table: str, study_id: str = "") -> Any:
         "created_by": "analysis",
         "study_id": study_id,
     }
-    return pa.schema(_FIELDS[table], metadata=metadata)
+    return pa.schema((_FIELDS | _RECORDED)[table], metadata=metadata)

@@ -181,7 +181,7 @@ def parts(folder: Path, rounds: int) -> dict[str, float]:
             "trial": 0,
             "metrics": report.metrics,
             "weights": report.weights,
-            "evaluations": training.evaluate(["Clean"], part="validation"),
+            "evaluations": training.evaluate(["Clean"], part="validation").rows,
         }
         return {
             "driver: validate a recipe": _median(lambda: resolve(trial.recipe), rounds),

@@ -222,19 +222,33 @@ def evaluate(
 ) -> None:
     """Benchmarks on a trained model; rows are added to RUN/evaluations.jsonl.
 
+    RUN/examples.npz says of every example how it fared. What is known of the same model, data and
+    benchmark is read from RUN/cache, and an interrupted attack goes on where it was.
+
     Example: python -m study evaluate runs/X --benchmark clean --benchmark gaussian_0.1
     """
     with _clear_errors():
         from study import single, standing
         from study.provenance import data_of, line_of
+        from trainables.core import records
         from trainables.core.quantities import one_of
 
         one_of("--part", part, ("test", "validation"))
         training = single.restore(folder, best=best, data_root=data_root, device=device)
-        rows = training.evaluate(list(benchmarks), part=part, limit=limit, seed=seed)
+        home = folder if folder.is_dir() else folder.parent
+        found = training.evaluate(
+            list(benchmarks),
+            part=part,
+            limit=limit,
+            seed=seed,
+            checks=True,
+            store=home / "cache",
+        )
+        rows = found.rows
         if folder.is_dir():
             with (folder / "evaluations.jsonl").open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
+            records.write_examples(folder / "examples.npz", found.judged)
         if as_json:
             _out(rows, True)
         else:

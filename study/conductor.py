@@ -368,6 +368,7 @@ def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str) -> str
             "gpus": study.resources.gpu,
             "reported": trial.epoch,
             "benchmarks": list(study.benchmarks),
+            "probe_benchmarks": study.probe.benchmarks,
             "probe_at": probe_at,
             "probe_limit": study.probe.limit,
             "test": not search,

@@ -128,7 +128,7 @@ def rehearse(study: Study, data_root: str, *, address: str, cpus: int | None) ->
             data = data_of(training, data_root)
             for one in study.benchmarks:
                 try:
-                    training.evaluate([one], part="validation", limit=2)
+                    training.rehearse(one)
                 except SettingError as error:
                     raise SettingError(f"benchmarks: {one['name']}: {error}") from None
     return data

@@ -13,6 +13,7 @@ from analysis.metrics import metric as metric_of
 from study.progress import clock
 from study.provenance import data_of, line_of
 from study.yaml_text import read_yaml
+from trainables.core import records
 from trainables.core.errors import MissingDataError, SettingError
 from trainables.core.training import Training
 
@@ -55,6 +56,7 @@ def train(
     while training.done < end:
         report = training.epoch()
         training.reports.append({"epoch": report.epoch, "metrics": report.metrics})
+        records.add_policies(folder / "policies.jsonl", report.epoch, report.records)
         training.save(folder / "last.pt")
         value = report.metrics[metric]
         if sign * value > best:

@@ -62,9 +62,14 @@ class Confirm(_Section):
 
 
 class Probe(_Section):
-    """Benchmarks on at most `limit` validation examples at every rung."""
+    """Benchmarks on at most `limit` validation examples at every rung.
+
+    `benchmarks` are all of the study's but the thorough ones (AutoAttack, whole suites of
+    corruptions), which finalists alone go through, unless they are listed here.
+    """
 
     limit: int = Field(256, ge=1)
+    benchmarks: list[str | Tree] | None = None
 
 
 class Test(_Section):
@@ -159,6 +164,7 @@ class Study:
             "confirm": self.confirm.model_dump(),
             "benchmarks": list(self.benchmarks),
             "probe_limit": self.probe.limit,
+            "probe_benchmarks": self.probe.benchmarks,
             "test_limit": self.test.limit,
             "resources": self.resources.model_dump(),
         }
@@ -183,7 +189,11 @@ class Study:
             schedule=Schedule(**plain["schedule"]),
             confirm=Confirm(**plain["confirm"]),
             benchmarks=tuple(plain["benchmarks"]),
-            probe=Probe(limit=plain["probe_limit"]),
+            probe=Probe(
+                limit=plain["probe_limit"],
+                # Studies of the first releases probed with all of their benchmarks.
+                benchmarks=plain.get("probe_benchmarks", plain["benchmarks"]),
+            ),
             test=Test(limit=plain.get("test_limit", 0)),
             resources=Resources(**plain["resources"]),
         )
@@ -258,7 +268,8 @@ def parse(plain: Any) -> Study:
     baseline = file.baseline or next(iter(file.arms))
     if baseline not in file.arms:
         raise SettingError(f"baseline names no arm: {baseline!r}.{nearest(baseline, file.arms)}")
-    search = _search(file.search, data, file.benchmarks)
+    probe = _probe(file, data)
+    search = _search(file.search, data, probe.benchmarks or [])
     _sampler(search.sampler)
     return Study(
         study=file.study,
@@ -270,8 +281,8 @@ def parse(plain: Any) -> Study:
         search=search,
         schedule=file.schedule.model_copy(update={"max_epochs": budget}),
         confirm=file.confirm,
-        benchmarks=tuple(_benchmarks(file.benchmarks, data)),
-        probe=file.probe,
+        benchmarks=tuple(_benchmarks("benchmarks", file.benchmarks, data)),
+        probe=probe,
         test=file.test,
         resources=file.resources,
     )
@@ -413,25 +424,39 @@ def _checked(arm: Arm) -> Tree:
     return arm.tree
 
 
-def _benchmarks(given: list[Any], data: Mapping[str, Any]) -> list[Tree]:
+def _benchmarks(where: str, given: list[Any], data: Mapping[str, Any]) -> list[Tree]:
     from trainables.core import evaluation, views
 
-    boxed, found = _task(data).boxed, []
+    task, found = _task(data), []
     for place, one in enumerate(given):
         try:
             found.append(evaluation.expand(one))
-            view = getattr(evaluation.benchmark(found[-1], None), "view", None)
-            if boxed and view is not None:
-                views.fits_boxes(view)
+            view = getattr(evaluation.benchmark(found[-1], evaluation.Context()), "view", None)
+            if view is not None:
+                views.fits_task(view, task.name)
+                if task.boxed:
+                    views.fits_boxes(view)
         except SettingError as error:
-            raise SettingError(f"benchmarks.{place}: {error}") from None
+            raise SettingError(f"{where}.{place}: {error}") from None
     names = [evaluation.name(one) for one in found]
     for name in names:
         if names.count(name) > 1:
             raise SettingError(
-                f"benchmarks: {name!r} stands there twice; tables could not tell the two apart."
+                f"{where}: {name!r} stands there twice; tables could not tell the two apart."
             )
     return found
+
+
+def _probe(file: StudyFile, data: Mapping[str, Any]) -> Probe:
+    """With its benchmarks listed."""
+    from trainables.core import evaluation
+
+    if file.probe.benchmarks is None:
+        every = _benchmarks("benchmarks", file.benchmarks, data)
+        chosen = [one for one in every if not evaluation.thorough(one)]
+    else:
+        chosen = _benchmarks("probe.benchmarks", file.probe.benchmarks, data)
+    return file.probe.model_copy(update={"benchmarks": chosen})
 
 
 def _task(data: Mapping[str, Any]) -> Any:
@@ -451,7 +476,7 @@ def _search(search: Search, data: Mapping[str, Any], benchmarks: list[Any]) -> S
     best: Mapping[str, str] = _task(data).best
     metric = search.metric or f"validation/{next(iter(best))}"
     known = [f"validation/{one}" for one in best]
-    for one in _benchmarks(benchmarks, data):
+    for one in benchmarks:
         name = evaluation.name(one)
         if name == "clean":  # its metrics are those without a name
             continue

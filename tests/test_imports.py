@@ -18,6 +18,10 @@ ABOVE_CORE = ("ray", "optuna", "pandas", "pydantic", "pyarrow", "typer", "rich",
 # beginning counts; a rule forbids the names and all below them.
 RULES: dict[str, tuple[str, ...]] = {
     "trainables.core": (*ABOVE_CORE, "study", "search_spaces", "analysis", "trainables.trial"),
+    # Recordings are Parquet files; the library is asked for where one is read, and nowhere else.
+    "trainables.core.augmentations.replayed_policies": tuple(
+        one for one in (*ABOVE_CORE, "study", "analysis", "trainables.trial") if one != "pyarrow"
+    ),
     "trainables.trial": ("study", "search_spaces", "analysis", "optuna", "pandas"),
     "trainables": (*ABOVE_CORE, "torch", "study", "search_spaces", "analysis", "trainables"),
     "search_spaces": ("torch", "torchvision", "study", "trainables", "analysis"),

@@ -55,6 +55,7 @@ def config(folder: Path, recipe: Tree = RECIPE, **changes: Any) -> Tree:
         "gpus": 0,
         "reported": 0,
         "benchmarks": ["Clean", "gaussian_0.1"],
+        "probe_benchmarks": ["Clean", "gaussian_0.1"],
         "probe_at": [1, 3],
         "probe_limit": 16,
         "test_limit": 0,
@@ -185,7 +186,7 @@ def test_errors_while_a_trial_is_made_are_results_and_the_process_lives_on(tmp_p
 
 
 def test_errors_in_a_step_are_results(tmp_path: Path) -> None:
-    trial = Trial(config(tmp_path, benchmarks=["nonsense"], probe_at=[2]))
+    trial = Trial(config(tmp_path, probe_benchmarks=["nonsense"], probe_at=[2]))
     reports(trial, 1)
     found = failure(trial)
     assert found["type"] == "SettingError"

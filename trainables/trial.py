@@ -14,6 +14,7 @@ import ray
 import torch
 from ray import _raylet, tune
 
+from .core import records
 from .core.training import Training
 
 
@@ -21,9 +22,9 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     """Trains one planned trial and reports each epoch.
 
     `config["plan"]` is JSON text with: number, name, folder (of the study), recipe, data_root,
-    cpus, gpus, reported (epochs that the ledger already has), benchmarks, probe_at (epochs after
-    which the benchmarks run on at most `probe_limit` validation examples), test (whether they run
-    on the test part at the end, on at most `test_limit` examples, 0 for all), metric and mode
+    cpus, gpus, reported (epochs that the ledger already has), probe_at (epochs after which
+    `probe_benchmarks` run on at most `probe_limit` validation examples), test (whether `benchmarks`
+    run on the test part at the end, on at most `test_limit` examples, 0 for all), metric and mode
     (which checkpoint is the best one), eval_seed.
 
     A checkpoint is written to `folder/trials/<number>` after every epoch, with all reports so far.
@@ -104,13 +105,27 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         last = training.done == training.epochs
         evaluations: list[dict[str, Any]] = []
         if not found.diverged:
-            wanted = {"benchmarks": self.plan["benchmarks"], "seed": self.plan["eval_seed"]}
+            seed = self.plan["eval_seed"]
             if found.epoch in self.plan["probe_at"]:
-                limit = self.plan["probe_limit"]
-                evaluations += training.evaluate(part="validation", limit=limit, **wanted)
+                probed = training.evaluate(
+                    self.plan["probe_benchmarks"],
+                    part="validation",
+                    limit=self.plan["probe_limit"],
+                    seed=seed,
+                )
+                evaluations += probed.rows
             if last and self.plan["test"]:
-                limit = self.plan["test_limit"]
-                evaluations += training.evaluate(part="test", limit=limit, **wanted)
+                tested = training.evaluate(
+                    self.plan["benchmarks"],
+                    part="test",
+                    limit=self.plan["test_limit"],
+                    seed=seed,
+                    checks=True,
+                    store=Path(self.plan["folder"]) / "cache",
+                )
+                evaluations += tested.rows
+                records.write_examples(self.folder / "examples.npz", tested.judged)
+        records.add_policies(self.folder / "policies.jsonl", found.epoch, found.records)
         probes = {
             f"{row['split']}/{row['name']}/{row['metric']}": row["value"]
             for row in evaluations

@@ -174,5 +174,5 @@ def test_checkpoint_of_the_end_is_the_end(tmp_path: Path) -> None:
     again.load(tmp_path / "last.pt")
     assert again.done == again.epochs == 3
     assert same(everything(again), everything(training))
-    rows = [one.evaluate(["Clean"], part="test") for one in (training, again)]
+    rows = [one.evaluate(["Clean"], part="test").rows for one in (training, again)]
     assert rows[0][0]["n_correct"] == rows[1][0]["n_correct"]

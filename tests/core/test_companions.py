@@ -52,7 +52,8 @@ def test_its_head_takes_its_own_gradient_and_the_trunk_the_weighed_one(weighter:
     model.eval()
     step = objective.backward(model, batch, Stream(0))
     seen = objective._views(model, batch, Stream(0))
-    main, aux = objective._losses(model, seen)
+    outputs = objective.task.outputs(model, seen, objective.forward_mode)
+    main, aux = (loss(outputs) for loss in objective.losses)
     head, trunk = objective.private[1], list(model.layers.parameters())
     own = torch.autograd.grad(coefficient * aux, head, retain_graph=True)
     assert all(
@@ -176,7 +177,7 @@ def test_augmentation_comes_before_all_views() -> None:
     # Not in evaluation: equal to a model that never saw an augmentation.
     plain = Training(chain(a="clean"))
     plain.model.load_state_dict(training.model.state_dict())
-    rows = [one.evaluate(["Clean"], part="test") for one in (training, plain)]
+    rows = [one.evaluate(["Clean"], part="test").rows for one in (training, plain)]
     assert [row["value"] for row in rows[0]] == [row["value"] for row in rows[1]]
 
 

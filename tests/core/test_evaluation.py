@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from trainables.core import evaluation
+from trainables.core.benchmarks.calibration import scores
 from trainables.core.data._source import Examples
 from trainables.core.errors import SettingError
+from trainables.core.store import Store
 from trainables.core.tasks import Classification
 
 from ..contracts.toys import digits, same, snapshot, toy, trained
@@ -33,9 +36,11 @@ NAMES = [
 def rows_of(
     configs: list[Any], examples: Examples, model: nn.Module | None = None, **options: Any
 ) -> list[dict[str, Any]]:
-    made = [evaluation.benchmark(one, BOX) for one in configs]
     settings = {"split": "test", "seed": 1} | options
-    return evaluation.evaluate(model or trained(), made, examples, TASK, **settings)
+    context = evaluation.Context(box=BOX)
+    return evaluation.evaluate(
+        model or trained(), configs, examples, TASK, context, **settings
+    ).rows
 
 
 def part(start: int, n: int) -> Examples:
@@ -95,6 +100,7 @@ def test_columns_are_those_of_the_tables() -> None:
     columns = {
         *("split", "family", "name", "severity", "norm", "eps", "eps_text", "steps", "restarts"),
         *("metric", "value", "n_examples", "n_correct", "seed", "duration_s", "unreliable"),
+        *("unreliable_why", "protocol", "source", "black_box"),
     }
     assert len(rows) == 6
     assert all(row.keys() == columns for row in rows)
@@ -165,14 +171,200 @@ def test_model_and_random_state_are_left_as_found() -> None:
 
 
 def test_some_is_spread_over_sorted_data() -> None:
-    examples = Examples(torch.arange(100.0), torch.arange(100) // 10)
-    found = evaluation.some(examples, 20)
-    assert torch.bincount(found.y).tolist() == [2] * 10
-    assert evaluation.some(examples, 0) is examples
-    assert evaluation.some(examples, 100) is examples
-    assert evaluation.some(examples, 3).x.tolist() == [0, 33, 66]
+    y = torch.arange(100) // 10
+    assert torch.bincount(y[evaluation.some(100, 20)]).tolist() == [2] * 10
+    assert evaluation.some(100, 0).tolist() == list(range(100))
+    assert evaluation.some(100, 100).tolist() == list(range(100))
+    assert evaluation.some(100, 3).tolist() == [0, 33, 66]
 
 
 def test_limit_evaluates_that_many() -> None:
     (row, _) = rows_of(["Clean"], part(0, 90), limit=40)
     assert row["n_examples"] == 40
+
+
+# --- every example's part, worst cases and what speaks against a figure ----------------------
+
+
+def found_of(configs: list[Any], n: int = 100, **options: Any) -> evaluation.Found:
+    settings = {"split": "test", "seed": 1, "model": trained()} | options
+    context = settings.pop("context", evaluation.Context(box=BOX))
+    model = settings.pop("model")
+    return evaluation.evaluate(model, configs, part(1000, n), TASK, context, **settings)
+
+
+def test_every_examples_part_is_kept() -> None:
+    found = found_of(["Clean", "pgd_linf_0.1_5"], limit=40)
+    clean, attacked = (found.judged[name] for name in ("clean", "pgd_linf_0.1_5"))
+    assert clean["number"].tolist() == evaluation.some(100, 40).tolist()
+    for name, own in (("clean", clean), ("pgd_linf_0.1_5", attacked)):
+        (row,) = (one for one in found.rows if (one["name"], one["metric"]) == (name, "accuracy"))
+        assert row["n_correct"] == int(own["correct"].sum())
+        hit = own["prediction"] == own["target"]
+        assert torch.equal(own["correct"], hit & own.get("clean_correct", hit))
+    assert torch.equal(attacked["clean_correct"], clean["correct"])
+    assert float(attacked["linf"].max()) == pytest.approx(0.1, abs=1e-6)
+    assert (attacked["linf"] <= attacked["l2"] + 1e-6).all()
+    assert (attacked["l2"] <= attacked["l1"] + 1e-6).all()
+
+
+def test_worst_case_of_a_threat_model_is_pointwise() -> None:
+    configs = ["fgsm_linf_0.1", "pgd_linf_0.1_5", "fgsm_linf_0.2", "Clean"]
+    found = found_of(configs)
+    (row,) = (one for one in found.rows if one["name"].startswith("worst"))
+    masks = [found.judged[name]["correct"] for name in configs[:2]]
+    assert (row["name"], row["norm"], row["eps_text"]) == ("worst_linf_0.1", "linf", "0.1")
+    assert row["n_correct"] == int((masks[0] & masks[1]).sum())
+    assert row["value"] == row["n_correct"] / 100
+    assert row["protocol"] == "worst case of fgsm_linf_0.1, pgd_linf_0.1_5"
+
+
+def test_a_store_answers_what_it_knows(tmp_path: Path) -> None:
+    context = evaluation.Context(box=BOX, store=Store(tmp_path))
+    configs = ["Clean", "pgd_linf_0.1_5"]
+    first = found_of(configs, context=context)
+    calls: list[int] = []
+    model = trained()
+    counted = model.register_forward_hook(lambda *_: calls.append(1))
+    again = found_of(configs, context=context, model=model)
+    assert not calls
+    assert again.rows == first.rows
+    assert same(again.judged, first.judged)
+    found_of(["pgd_linf_0.1_6"], context=context, model=model)
+    other_seed = found_of(["pgd_linf_0.1_5"], context=context, model=model, seed=2)
+    counted.remove()
+    assert calls
+    assert other_seed.rows[0]["seed"] == 2
+    changed = toy(plain=True)
+    assert found_of(configs, context=context, model=changed).rows != first.rows
+
+
+def test_an_interrupted_attack_goes_on_where_it_was(tmp_path: Path) -> None:
+    context = evaluation.Context(box=BOX, store=Store(tmp_path))
+    model = toy(plain=True)
+    expected = found_of(["pgd_linf_0.1_5"], model=model, batch_size=20)
+    calls: list[int] = []
+
+    def stop(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+
+    handle = model.register_forward_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        found_of(["pgd_linf_0.1_5"], context=context, model=model, batch_size=20)
+    handle.remove()
+    done = len(list(tmp_path.glob("parts-*/*.pt")))
+    assert done == 2  # of 5 batches, 7 passes each
+    calls.clear()
+    handle = model.register_forward_hook(lambda *_: calls.append(1))
+    found = found_of(["pgd_linf_0.1_5"], context=context, model=model, batch_size=20)
+    handle.remove()
+    assert len(calls) == 3 * 7
+    assert same(found.judged, expected.judged)
+    assert not list(tmp_path.glob("parts-*"))
+
+
+class Quantised(nn.Module):
+    """A model that sees its input in few steps: its gradient is 0 everywhere."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(torch.round(x * 8) / 8)
+
+
+class Random(Quantised):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x + 0.1 * torch.randn(x.shape))
+
+
+class Probable(Quantised):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x).softmax(1)
+
+
+def why(model: nn.Module, config: Any) -> str:
+    with torch.random.fork_rng():
+        context = evaluation.Context(box=BOX, checks=True)
+        (row, _) = found_of([config], model=model, context=context).rows
+    assert row["unreliable"] is (row["unreliable_why"] is not None)
+    return row["unreliable_why"] or ""
+
+
+def test_masked_gradients_are_caught() -> None:
+    attack = {"name": "PGD", "norm": "linf", "eps": 0.25, "steps": 40}
+    assert why(trained(), attack) == ""
+    assert "zero gradients at 100 %" in why(Quantised(trained()), attack)
+    assert "outputs are random" in why(Random(trained()), attack)
+    assert "outputs are probabilities" in why(Probable(trained()), attack)
+    short = {"name": "PGD", "eps": 0.3, "steps": 1, "step_size": 0.01, "random_start": False}
+    assert "5 steps instead of 1 lower accuracy" in why(trained(), short)
+    assert "stand even a ball of radius 1" in why(Quantised(trained()), attack)
+
+
+def test_without_checks_nothing_is_said() -> None:
+    (row, _) = found_of(["pgd_linf_0.1_5"], model=Quantised(trained())).rows
+    assert row["unreliable"] is row["unreliable_why"] is None
+
+
+def test_an_attack_without_gradients_that_does_better_is_a_flag() -> None:
+    attack = {"name": "Square", "norm": "linf", "eps": 0.3, "queries": 100}
+    found = found_of(["pgd_linf_0.3_5", attack], model=Quantised(trained()))
+    row = next(one for one in found.rows if one["name"] == "pgd_linf_0.3_5")
+    assert row["unreliable"]
+    assert "without gradients, fools another" in row["unreliable_why"]
+
+
+@pytest.mark.parametrize("attack", ["pgd_linf_0.1_10", "fgsm_linf_0.1"])
+def test_low_precision_finds_the_same_and_full_precision_decides(attack: str) -> None:
+    full = found_of([attack], 300)
+    low = found_of([{"name": "OnView", "view": attack, "precision": "bfloat16"}], 300)
+    name = full.rows[0]["name"]
+    assert abs(full.rows[0]["value"] - low.rows[0]["value"]) < 0.02
+    assert low.rows[0]["name"] == name
+    assert float(low.judged[name]["linf"].max()) <= 0.1 + 1e-6
+
+
+# --- calibration ------------------------------------------------------------------------------
+
+
+def test_calibration_of_hand_computed_confidences() -> None:
+    p = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]], dtype=torch.float64)
+    y = torch.tensor([0, 1, 0, 0])
+    found = scores(p.log(), y, bins=10)
+    # Bins (.8, .9]: confidence .9, accuracy .5; (.5, .6]: confidence .6, accuracy .5.
+    assert found["ece"] == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
+    # One bin of all four: mean confidence .75, accuracy .5.
+    assert found["rms"] == pytest.approx(0.25)
+    assert found["brier"] == pytest.approx((0.02 + 1.62 + 0.32 + 0.72) / 4)
+    assert found["nll"] == pytest.approx(-sum(map(math.log, (0.9, 0.1, 0.6, 0.4))) / 4)
+
+
+def test_calibration_error_agrees_with_torchmetrics() -> None:
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    logits = 3 * torch.randn(500, 5, generator=torch.Generator().manual_seed(0))
+    y = torch.randint(5, (500,), generator=torch.Generator().manual_seed(1))
+    expected = multiclass_calibration_error(logits.softmax(1), y, 5, n_bins=15, norm="l1")
+    assert scores(logits.double(), y)["ece"] == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_calibration_bins_of_100_by_confidence() -> None:
+    # 250 examples: a bin of the 100 least sure, and one of the other 150.
+    confidence = torch.linspace(0.5001, 0.9999, 250, dtype=torch.float64)
+    logits = torch.stack([confidence, 1 - confidence], 1).log()
+    y = (torch.arange(250) % 3 == 0).long()
+    gap = (y == 0).double() - confidence
+    parts = [gap[:100], gap[100:]]
+    expected = sum(len(one) / 250 * float(one.mean()) ** 2 for one in parts) ** 0.5
+    assert scores(logits, y)["rms"] == pytest.approx(expected)
+
+
+def test_calibration_rows_for_each_view() -> None:
+    found = found_of([{"name": "Calibration", "views": ["Clean", "gaussian_0.3"]}])
+    assert {row["name"] for row in found.rows} == {"calibration_clean", "calibration_gaussian_0.3"}
+    assert {row["metric"] for row in found.rows} == {"ece", "rms", "brier", "nll"}
+    assert all(row["value"] >= 0 for row in found.rows)

@@ -120,7 +120,7 @@ def test_rows_of_a_trained_model_have_the_tasks_metrics(source: str, small_root:
     report = training.epoch()
     best = TASKS[source].best
     assert {f"validation/{name}" for name in best} <= report.metrics.keys()
-    rows = training.evaluate(["Clean", "gaussian_0.1"], part="test")
+    rows = training.evaluate(["Clean", "gaussian_0.1"], part="test").rows
     assert [row["metric"] for row in rows] == [*best, *best] or {
         row["metric"] for row in rows
     } == set(best)

@@ -220,7 +220,7 @@ def test_report_is_the_mean_of_the_steps() -> None:
     assert report.weights["kl"]["weight"] == 1.0
     assert report.weights["kl"]["grad_norm"] is None
     assert not report.diverged
-    row = one.evaluate(["Clean"], part="validation")[0]
+    row = one.evaluate(["Clean"], part="validation").rows[0]
     assert report.metrics["validation/accuracy"] == row["value"]
     assert row["n_examples"] == 40
 
@@ -246,7 +246,7 @@ def test_it_learns() -> None:
     found = [one.epoch().metrics for _ in range(4)]
     assert found[-1]["validation/accuracy"] > 0.9
     assert found[-1]["train/loss"] < found[0]["train/loss"] / 2
-    assert one.evaluate(["Clean"], part="test")[0]["value"] > 0.9
+    assert one.evaluate(["Clean"], part="test").rows[0]["value"] > 0.9
 
 
 def test_clipping_bounds_the_step() -> None:

@@ -374,6 +374,7 @@ def test_a_plan_says_all_that_a_trials_process_needs(make: Any) -> None:
         "gpus": 0,
         "reported": 1,
         "benchmarks": list(of_study.benchmarks),
+        "probe_benchmarks": list(of_study.benchmarks),
         "probe_at": [1, 2, 4],
         "probe_limit": 9,
         "test_limit": 0,

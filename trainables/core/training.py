@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import catalog, evaluation
+from . import catalog, evaluation, views
 from .batch import Batch
 from .data._source import Examples, Source, data_root
 from .errors import SettingError
@@ -30,6 +30,7 @@ from .objective import Objective, Step
 from .randomness import Stream, derive, seeded
 from .recipe import SPLITTING, Config, complete_data, objective, resolve, schedule, task_of
 from .splits import Split, split
+from .store import Store
 from .tasks import Task
 
 CHECKPOINT_VERSION = 1
@@ -122,6 +123,8 @@ class Training:
         self.settings: Config = self.recipe["training"]
         source = load_source(self.recipe["data"], root)
         self.box = source.box
+        self.title = source.title
+        self.root = root
         self.parts, self.task = load_parts(self.recipe["data"], root, self.device)
         self.done = 0
         with seeded(derive(self.seed, "model"), self.device):
@@ -144,7 +147,7 @@ class Training:
         self.optimizer = catalog.build("optimizers", self.settings["optimizer"])(groups)
         self.lr: float = self.optimizer.param_groups[0]["lr"]
         self.factor = schedule(self.settings["schedule"])
-        self.clean = evaluation.benchmark("Clean", self.box)
+        self.clean = evaluation.benchmark("Clean", evaluation.Context())
         self.reports: list[dict[str, Any]] = []
 
     @property
@@ -206,13 +209,34 @@ class Training:
         part: str,
         limit: int = 0,
         seed: int = 0,
-    ) -> list[dict[str, Any]]:
-        """Rows of the benchmarks (configs or short forms) on "validation" or "test"."""
-        made = [evaluation.benchmark(one, self.box).to(self.device) for one in benchmarks]
+        checks: bool = False,
+        store: Path | None = None,
+    ) -> evaluation.Found:
+        """What the benchmarks (configs or short forms) find on "validation" or "test".
+
+        With `checks` attacks' figures are tested for signs of a weak attack. `store` is a folder
+        that keeps what was found: the same again is read from there.
+        """
+        context = replace(self._context(), store=Store(store), checks=checks)
         examples: Examples = getattr(self.parts, part)
         return evaluation.evaluate(
-            self.model, made, examples, self.task, split=part, seed=seed, limit=limit
+            self.model, benchmarks, examples, self.task, context, split=part, seed=seed, limit=limit
         )
+
+    def _context(self) -> evaluation.Context:
+        return evaluation.Context(
+            box=self.box,
+            shape=self.parts.train.shape,
+            outputs=self.task.width(len(self.parts.classes)),
+            data=self.recipe["data"],
+            root=self.root,
+            title=self.title,
+        )
+
+    def rehearse(self, benchmark: Any) -> None:
+        """Run a benchmark in the smallest way, on two validation examples, for its errors alone."""
+        part = self.parts.validation
+        evaluation.rehearse(self.model, benchmark, part, self.task, self._context())
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; it appears at `path` whole or not at all."""
@@ -316,14 +340,10 @@ class Training:
             group["lr"] = self.lr * factor
 
     def _metrics(self, means: Mapping[str, list[float]]) -> dict[str, float]:
-        rows = evaluation.evaluate(
-            self.model,
-            [self.clean],
-            self.parts.validation,
-            self.task,
-            split="validation",
-            seed=0,
-        )
+        part = self.parts.validation
+        sample = evaluation.Sample(part, torch.arange(len(part)), len(part), seed=0)
+        with views.guard(self.model):
+            rows = self.clean(self.model, sample, self.task).rows
         return {
             "train/loss": means["raw_loss"][0],
             "train/weighted_loss": sum(means["weighted_loss"]),

@@ -151,4 +151,7 @@ def describe(view: View) -> dict[str, Any]:
         "eps_text": None if eps is None else text(float(eps)),
         "steps": getattr(component, "steps", None),
         "restarts": getattr(component, "restarts", None),
+        "black_box": getattr(component, "black_box", False),
+        "protocol": getattr(component, "protocol", None),
+        "source": "generated" if component.family == "corruption" else None,
     }

@@ -9,69 +9,122 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data._source import Examples
+from ..batch import Batch
+from ..evaluation import Found, Sample
 from ..facts import Facts
+from ..quantities import one_of
 from ..randomness import ExampleStreams
+from ..reliability import concerns
 from ..tasks import Task
-from ..threat import Box
-from ..views import describe, fits_boxes, fits_task, make
+from ..threat import Box, size
+from ..views import Attacked, describe, fits_boxes, fits_task, make
 
 
 class OnView(nn.Module):
-    """Every metric of the task on a view of the examples: clean, noisy or attacked.
+    """Every metric of the task on a view of the examples: clean, noisy, corrupted or attacked.
 
     Under an attack an example counts as correct only if the model is right on the clean input,
     too: the clean point lies in the ball. Every example has its own random stream, so results do
     not depend on the batch size. Loss is that on the view.
+
+    With `precision` bfloat16 an attack sees the model in that precision and channels-last memory,
+    which is faster where the machine gains by it. The verdict is that of the full precision, and
+    what had fooled the model in bfloat16 alone is attacked again in full precision.
     """
 
-    def __init__(self, *, view: Mapping[str, Any] | str = "Clean", box: Box = None) -> None:
+    def __init__(
+        self,
+        *,
+        view: Mapping[str, Any] | str = "Clean",
+        precision: str = "float32",
+        box: Box = None,
+        shape: tuple[int, ...] = (),
+        outputs: int = 2,
+        checks: bool = False,
+    ) -> None:
         super().__init__()
-        self.view = make(view, Facts(box=box))
+        self.view = make(view, Facts(box=box, shape=shape, outputs=outputs))
+        self.precision = one_of("precision", precision, ("float32", "bfloat16"))
+        self.checks = checks
         self.row = describe(self.view)
 
-    def forward(
-        self,
-        model: nn.Module,
-        examples: Examples,
-        task: Task,
-        *,
-        seed: int,
-        batch_size: int,
-    ) -> list[dict[str, Any]]:
+    def forward(self, model: nn.Module, sample: Sample, task: Task) -> Found:
         """One row for each metric; the model must be in evaluation mode."""
         fits_task(self.view, task.name)
         if task.boxed:
             fits_boxes(self.view)
-        began = perf_counter()
-        judged: dict[str, list[Tensor]] = {}
-        numbers = torch.arange(len(examples))
-        order = numbers.split(batch_size)
-        for index, batch in zip(
-            order, examples.batches(order, device=examples.y.device), strict=True
-        ):
-            seen = self.view(model, batch, task, ExampleStreams(seed, index))
-            with torch.no_grad():
-                found = task.judge(task.predict(model, seen), seen.y)
-                if self.row["family"] == "adversarial":
-                    clean = task.judge(task.predict(model, batch), batch.y)
-                    found = {name: _worse(found[name], clean[name]) for name in found}
-            for name, values in found.items():
-                judged.setdefault(name, []).append(values)
-        figures = task.summary({name: torch.cat(parts) for name, parts in judged.items()})
-        return [
-            self.row
-            | {
-                "metric": metric,
-                "value": value,
-                "n_examples": len(examples),
-                "n_correct": right,
-                "seed": seed,
-                "duration_s": perf_counter() - began,
-                "unreliable": None,
-            }
+        parts: list[dict[str, Tensor]] = []
+        for numbers, batch in sample.batches():
+            name = f"{int(numbers[0])}-{len(numbers)}"
+            part = sample.parts.get(name) if self.view.needs_model else None
+            if part is None:
+                began = perf_counter()
+                part = self._judged(model, batch, task, ExampleStreams(sample.seed, numbers))
+                part["seconds"] = torch.tensor([perf_counter() - began])
+                if self.view.needs_model:
+                    sample.parts.put(name, part)
+            parts.append(part)
+        whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        seconds = whole.pop("seconds").sum().item()
+        figures = task.summary(whole)
+        reasons = (
+            concerns(self.view, model, sample, task)
+            if self.checks and isinstance(self.view, Attacked)
+            else None
+        )
+        about = self.row | {
+            "n_examples": len(sample),
+            "seed": sample.seed,
+            "duration_s": seconds,
+            "unreliable": None if reasons is None else bool(reasons),
+            "unreliable_why": "; ".join(reasons) if reasons else None,
+        }
+        rows = [
+            about | {"metric": metric, "value": value, "n_correct": right}
             for metric, (value, right) in figures.items()
         ]
+        whole["number"] = sample.numbers
+        if "accuracy" in whole:
+            whole["correct"] = whole.pop("accuracy")
+        return Found(rows, {self.row["name"]: whole})
+
+    def _judged(
+        self, model: nn.Module, batch: Batch, task: Task, draws: ExampleStreams
+    ) -> dict[str, Tensor]:
+        """What is kept of every example, on the CPU."""
+        attacked = isinstance(self.view, Attacked)
+        seen = self._seen(model, batch, task, draws)
+        with torch.no_grad():
+            prediction = task.predict(model, seen)
+            found = dict(task.judge(prediction, seen.y))
+            if attacked:
+                clean = task.judge(task.predict(model, batch), batch.y)
+                found = {name: _worse(found[name], clean[name]) for name in found}
+                if "accuracy" in clean:
+                    found["clean_correct"] = clean["accuracy"]
+                found |= {norm: size(seen.x - batch.x, norm) for norm in ("linf", "l2", "l1")}
+            if "accuracy" in found:
+                found["prediction"] = prediction.argmax(1)
+                found["target"] = batch.y
+        return {name: values.cpu() for name, values in found.items()}
+
+    def _seen(self, model: nn.Module, batch: Batch, task: Task, draws: ExampleStreams) -> Batch:
+        if self.precision == "float32" or not isinstance(self.view, Attacked):
+            found: Batch = self.view(model, batch, task, draws)
+            return found
+        from .._lowered import lowered  # only here: a copy of the model is made
+
+        low = lowered(model)
+        seen: Batch = self.view(low, batch, task, draws)
+        with torch.no_grad():
+            fooled = task.fooled(task.predict(low, seen), seen.y)
+            again = (fooled & ~task.fooled(task.predict(model, seen), seen.y)).nonzero().flatten()
+        if not len(again):
+            return seen
+        part = Batch(batch.x[again], batch.y[again])
+        x = seen.x.clone()
+        x[again] = self.view(model, part, task, draws.rows(again)).x
+        return Batch(x, seen.y)
 
 
 def _worse(attacked: Tensor, clean: Tensor) -> Tensor:
