@@ -96,6 +96,28 @@ def plot(folder: Folder, as_json: Json = False) -> None:
 
 
 @app.command()
+def robustbench(
+    folder: Folder,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to; DIR/report/robustbench by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write RobustBench's JSON of every confirmed arm and threat model.
+
+    Only AutoAttack's standard version on all test examples is called autoattack_acc.
+    """
+    with _one_line_errors():
+        from .export import tables as read
+        from .robustbench import write
+
+        paths = write(read(folder), out or folder / "report" / "robustbench")
+    if not paths:
+        typer.echo("No confirmed arm has figures on the test split yet.", err=True)
+    _show_paths(paths, as_json=as_json)
+
+
+@app.command()
 def report(folder: Folder, as_json: Json = False) -> None:
     """Write the tables, the figures and report/index.html."""
     with _one_line_errors():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NOTHING = "–"
+DOUBTED = " †"
 PIPE_WIDTH = 160
 
 _CSV_COLUMNS = (
@@ -66,8 +67,9 @@ def cells(table: RobustnessTable) -> list[list[str]]:
 
 def difference_columns(table: RobustnessTable) -> tuple[str, ...]:
     """The heads of the second table: differences to the reference row."""
-    unit = table.metric.step or table.metric.title
-    return ("arm", "weighter", "n", *(f"{one.name} [{unit}]" for one in table.benchmarks))
+    units = (one.metric.step or one.metric.title for one in table.benchmarks)
+    heads = (f"{one.name} [{unit}]" for one, unit in zip(table.benchmarks, units, strict=True))
+    return ("arm", "weighter", "n", *heads)
 
 
 def difference_cells(table: RobustnessTable) -> list[list[str]]:
@@ -143,7 +145,7 @@ def records(table: RobustnessTable) -> list[dict[str, Any]]:
                     "steps": one.steps,
                     "restarts": one.restarts,
                     "split": table.split,
-                    "metric": table.metric.name,
+                    "metric": one.metric.name,
                     "mean": cell.interval.mean,
                     "ci_low": cell.interval.low,
                     "ci_high": cell.interval.high,
@@ -151,7 +153,7 @@ def records(table: RobustnessTable) -> list[dict[str, Any]]:
                     "max": cell.high,
                     "n_seeds": cell.interval.n,
                     "n_examples": one.n_examples,
-                    "unreliable": one.unreliable,
+                    "unreliable": bool(cell.doubts),
                     "difference": difference.mean if difference else None,
                     "difference_low": difference.low if difference else None,
                     "difference_high": difference.high if difference else None,
@@ -202,7 +204,8 @@ def _cell(table: RobustnessTable, row: TableRow, benchmark: Benchmark) -> str:
         return NOTHING
     # A seed that lacks this one benchmark must not hide behind the row's n.
     count = f" (n={cell.interval.n})" if cell.interval.n != row.n_seeds else ""
-    return _with_spread(cell.interval, table, benchmark) + count
+    mark = DOUBTED if cell.doubts else ""
+    return _with_spread(cell.interval, table, benchmark) + mark + count
 
 
 def _difference(table: RobustnessTable, row: TableRow, benchmark: Benchmark) -> str:
@@ -216,9 +219,9 @@ def _with_spread(
     interval: Interval, table: RobustnessTable, benchmark: Benchmark, *, sign: bool = False
 ) -> str:
     decimals = table.decimals(benchmark.name)
-    mean = table.metric.text(interval.mean, decimals, sign=sign)
+    mean = benchmark.metric.text(interval.mean, decimals, sign=sign)
     half = interval.half_width
-    return mean if half is None else f"{mean} ± {table.metric.text(half, decimals)}"
+    return mean if half is None else f"{mean} ± {benchmark.metric.text(half, decimals)}"
 
 
 def _passes(row: TableRow) -> str:

@@ -75,6 +75,30 @@ _KNOWN = {
     one.name: one
     for one in (
         Metric("accuracy", "accuracy", scale=100, unit="%", step="pp", low=0, high=1),
+        Metric("error", "error", better="min", scale=100, unit="%", step="pp", low=0, high=1),
+        Metric(
+            "mce", "mCE", better="min", scale=100, unit="%", step="pp", low=0,
+            about="mean corruption error over AlexNet's, as on ImageNet-C",
+        ),
+        Metric(
+            "relative_mce", "relative mCE", better="min", scale=100, unit="%", step="pp",
+            about="what corruptions add to the clean error, over AlexNet's, as on ImageNet-C",
+        ),
+        Metric(
+            "flip_probability", "flip probability", better="min", scale=100, unit="%", step="pp",
+            low=0, high=1, about="share of frames with another prediction, over no reference",
+        ),
+        Metric("top5_distance", "top-5 distance", better="min", low=0, about="over no reference"),
+        Metric(
+            "ece", "ECE", better="min", scale=100, unit="%", step="pp", low=0, high=1,
+            about="expected calibration error",
+        ),
+        Metric(
+            "rms", "RMS calibration error", better="min", scale=100, unit="%", step="pp",
+            low=0, high=1,
+        ),
+        Metric("brier", "Brier score", better="min", low=0, high=2),
+        Metric("nll", "NLL", better="min", low=0, about="negative log-likelihood in nats"),
         Metric("loss", "loss", better="min"),
         Metric("rmse", "RMSE", better="min", low=0, about="in units of the target"),
         Metric("mae", "MAE", better="min", low=0, about="in units of the target"),

@@ -34,6 +34,7 @@ def make_notes(
         *_status(study),
         *_data(study),
         *map(_protocol, benchmarks),
+        *_doubts(rows),
         _selection(study, resolved, split),
         *_seeds(trials, split, rows),
         *_budget(rows),
@@ -92,9 +93,24 @@ def _protocol(benchmark: Benchmark) -> str:
         listed = ", ".join(_setting(key, value) for key, value in settings.items())
         name = config.get("name", "") if settings or parts else ""
         parts.append(f"{name} with {listed}" if name and listed else name or listed)
+    if benchmark.protocol:
+        parts.append(benchmark.protocol)
+    if benchmark.source:
+        origin = {"official": "read from the official files"}
+        parts.append(origin.get(benchmark.source, "made here, not the official files"))
     parts.append(f"{benchmark.n_examples} examples")
-    flag = "; flagged unreliable by the benchmark itself" if benchmark.unreliable else ""
-    return f"{benchmark.name}: {', '.join(part for part in parts if part)}{flag}."
+    return f"{benchmark.name}: {', '.join(part for part in parts if part)}."
+
+
+def _doubts(rows: Sequence[TableRow]) -> list[str]:
+    """What speaks against single figures: those that the table marks."""
+    return [
+        f"† {name}, {row.label}, {len(cell.doubts)} of {cell.interval.n} seeds: {why}. "
+        "The model may be less robust than this figure."
+        for row in rows
+        for name, cell in row.cells.items()
+        for why in list(dict.fromkeys(cell.doubts))[:1]
+    ]
 
 
 def _setting(key: str, value: Any) -> str:

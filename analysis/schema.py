@@ -131,7 +131,10 @@ _FIELDS: dict[str, list[Any]] = {
         _STEP,
         _field("position", pa.int32(), "place among the rows of this report, from 0"),
         _field("split", pa.string(), "validation or test"),
-        _field("family", pa.string(), "clean, noise, augmentation, corruption or adversarial"),
+        _field(
+            "benchmark", pa.int32(), "place among the study's benchmarks, from 0; null: of several"
+        ),
+        _field("family", pa.string(), "clean, noise, corruption, adversarial, calibration, ..."),
         _field("name", pa.string(), "benchmark with its settings: pgd_linf_8/255_20"),
         _field("severity", pa.int8(), "severity of a corruption, 1 to 5"),
         _field("norm", pa.string(), "linf or l2"),

@@ -24,6 +24,7 @@ Row = dict[str, Any]
 Label = tuple[str, str]
 
 CORRUPTIONS = "corruptions"
+ACCURACY = metric_of("accuracy")
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,23 @@ class Benchmark:
     n_examples: int
     unreliable: bool
     configs: tuple[Row, ...] = ()
+    metric: Metric = ACCURACY
+    protocol: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The figures of one row on one benchmark: over seeds, and against the reference row."""
+    """The figures of one row on one benchmark: over seeds, and against the reference row.
+
+    `doubts` say, seed by seed, what was seen that speaks against the figure.
+    """
 
     interval: Interval
     low: float
     high: float
     difference: Interval | None
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,11 +113,17 @@ class RobustnessTable:
     @property
     def columns(self) -> tuple[str, ...]:
         """The heads of the table as shown."""
-        unit = self.metric.unit or self.metric.title
         mark = "" if self.split == "test" else f" ({self.split})"
-        heads = [f"{one.name}{mark} [{unit}]" for one in self.benchmarks]
+        heads = [f"{self._head(one)}{mark} [{self._unit(one)}]" for one in self.benchmarks]
         passes = ["extra passes"] if self.has_extra_passes else []
         return ("arm", "weighter", "n", *heads, "trials", "epochs", "time/epoch", *passes)
+
+    def _head(self, one: Benchmark) -> str:
+        # Columns of another metric than the table's say so.
+        return one.name if one.metric == self.metric else f"{one.name} {one.metric.title}"
+
+    def _unit(self, one: Benchmark) -> str:
+        return one.metric.unit or one.metric.title
 
     @property
     def has_extra_passes(self) -> bool:
@@ -119,7 +133,8 @@ class RobustnessTable:
     def decimals(self, benchmark: str) -> int:
         """Digits after the point of a column, the same for means, intervals and differences."""
         cells = (row.cells.get(benchmark) for row in self.rows)
-        return self.metric.decimals(one.interval.mean for one in cells if one is not None)
+        metric = next((one.metric for one in self.benchmarks if one.name == benchmark), self.metric)
+        return metric.decimals(one.interval.mean for one in cells if one is not None)
 
     @property
     def reference(self) -> TableRow | None:
@@ -146,7 +161,15 @@ def robustness_table(
     primary = str(study["primary_metric"] or "").rpartition("/")[2]
     metric = _metric(evaluations, metric, primary)
     found = metric_of(metric, study["goal"] if metric == primary else "")
-    figures = _Figures([row for row in evaluations if row["metric"] == metric])
+    # Calibration has no accuracy, but belongs beside it.
+    beside = {("calibration", "ece")} if metric == "accuracy" else set()
+    figures = _Figures(
+        [
+            row
+            for row in evaluations
+            if row["metric"] == metric or (row["family"], row["metric"]) in beside
+        ]
+    )
 
     confirmed = any(one["phase"] == "confirm" and figures.of(one, "test") for one in trials)
     split = "test" if confirmed else "validation"
@@ -169,7 +192,12 @@ def robustness_table(
                 reference=label == reference,
                 n_seeds=max((len(one) for one in values[label].values()), default=0),
                 n_planned=len(members),
-                cells=_cells(values[label], values[reference], label == reference),
+                cells=_cells(
+                    values[label],
+                    values[reference],
+                    label == reference,
+                    figures.doubts(members, split),
+                ),
                 trials=len(searched),
                 epochs=sum(one["epochs_done"] for one in searched),
                 time_ratio=_ratio(seconds.get(label), seconds.get(reference)),
@@ -215,6 +243,16 @@ class _Figures:
             values.setdefault(_column(row), []).append(row["value"])
         return {name: fmean(found) for name, found in values.items()}
 
+    def doubts(self, trials: list[Row], split: str) -> dict[str, tuple[str, ...]]:
+        """Benchmark -> what speaks against its figures, in the trials where something does."""
+        found: dict[str, tuple[str, ...]] = {}
+        for one in trials:
+            for row in self._rows.get((one["trial_id"], split), []):
+                if row["unreliable_why"]:
+                    name = _column(row)
+                    found[name] = (*found.get(name, ()), row["unreliable_why"])
+        return found
+
     def benchmarks(self, split: str, configs: list[Row]) -> tuple[Benchmark, ...]:
         """The columns in the study's order, which is the order of every trial's rows.
 
@@ -230,14 +268,24 @@ class _Figures:
 
 
 def _column(row: Row) -> str:
-    return CORRUPTIONS if row["family"] == "corruption" else str(row["name"])
+    if row["family"] != "corruption":
+        return str(row["name"])
+    # The two are never to be compared.
+    return f"{CORRUPTIONS} (official)" if row["source"] == "official" else CORRUPTIONS
 
 
 def _told(found: dict[str, list[Row]], configs: list[Row]) -> dict[str, tuple[Row, ...]]:
     """Column -> the configs behind it; empty unless each config made rows of one name in its turn.
 
-    A ledger's rows name no config, but come in the order of the study's benchmarks.
+    Rows say which of the study's benchmarks made them. Those of older ledgers do not, but come in
+    the order of the benchmarks.
     """
+    if any(row["benchmark"] is not None for one in found.values() for row in one):
+        return {
+            name: tuple(configs[place] for place in sorted(places) if place < len(configs))
+            for name, one in found.items()
+            if (places := {row["benchmark"] for row in one if row["benchmark"] is not None})
+        }
     rows = sorted((row for one in found.values() for row in one), key=lambda row: row["position"])
     firsts = list({(row["name"], row["severity"]): row for row in reversed(rows)}.values())[::-1]
     if len(firsts) != len(configs):
@@ -263,6 +311,9 @@ def _benchmark(name: str, rows: list[Row], configs: tuple[Row, ...]) -> Benchmar
         n_examples=min(row["n_examples"] for row in rows),
         unreliable=any(row["unreliable"] for row in rows),
         configs=configs,
+        metric=metric_of(first["metric"]),
+        protocol=first["protocol"] or "",
+        source=first["source"] or "",
     )
 
 
@@ -330,7 +381,10 @@ def _by_benchmark(members: list[Row], figures: _Figures, split: str) -> dict[str
 
 
 def _cells(
-    mine: dict[str, dict[int, float]], reference: dict[str, dict[int, float]], is_reference: bool
+    mine: dict[str, dict[int, float]],
+    reference: dict[str, dict[int, float]],
+    is_reference: bool,
+    doubts: dict[str, tuple[str, ...]],
 ) -> dict[str, Cell]:
     return {
         name: Cell(
@@ -340,6 +394,7 @@ def _cells(
             difference=None
             if is_reference
             else paired_difference(by_seed, reference.get(name, {})),
+            doubts=doubts.get(name, ()),
         )
         for name, by_seed in mine.items()
     }

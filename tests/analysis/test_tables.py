@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 from analysis.__main__ import app
 from analysis.formats import (
+    cells,
     console,
     difference_cells,
     latex_text,
+    records,
     to_csv,
     to_latex,
     to_markdown,
@@ -27,6 +29,7 @@ from .fake_study import (
     BASELINE,
     CLEAN,
     KL,
+    PGD,
     TECATOR,
     Ledger,
     errors,
@@ -324,13 +327,68 @@ def test_corruptions_are_one_column_by_their_mean(tmp_path: Path) -> None:
     assert table.rows[0].cells["corruptions"].interval.mean == pytest.approx(0.2)
 
 
-def test_unreliable_benchmark_is_flagged(tmp_path: Path) -> None:
+def test_a_doubtful_figure_is_marked_and_the_reason_given(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "s", [BASELINE])
     trial = ledger.plan(BASELINE)
     ledger.start(trial)
-    ledger.report(trial, 1, 0.9, three(0.9, 0.8, 0.7, unreliable=True))
-    notes = robustness_table(tmp_path / "s").notes
-    assert sum("flagged unreliable" in one for one in notes) == 3
+    rows = [
+        row("clean", 0.9, **CLEAN),
+        row(
+            "pgd_linf_0.1_20",
+            0.8,
+            **PGD,
+            unreliable=True,
+            unreliable_why="zero gradients at 90 %",
+        ),
+    ]
+    ledger.report(trial, 1, 0.9, rows)
+    table = robustness_table(tmp_path / "s")
+    (clean, attacked) = cells(table)[0][3:5]
+    assert (clean, attacked) == ("90.00", "80.00 †")
+    (note,) = (one for one in table.notes if one.startswith("†"))
+    assert "pgd_linf_0.1_20, plain × Fixed, 1 of 1 seeds: zero gradients at 90 %." in note
+    assert [one["unreliable"] for one in records(table)] == [False, True]
+
+
+def test_calibration_stands_beside_accuracy_under_its_own_metric(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    scores = {"metric": "ece", "family": "calibration", "n_correct": None}
+    rows = [
+        row("clean", 0.9, **CLEAN),
+        row("calibration_clean", 0.031, **scores),
+        row("calibration_clean", 0.2, **scores | {"metric": "nll"}),
+    ]
+    ledger.report(trial, 1, 0.9, rows)
+    table = robustness_table(tmp_path / "s")
+    assert table.columns[3:5] == (
+        "clean (validation) [%]",
+        "calibration_clean ECE (validation) [%]",
+    )
+    assert cells(table)[0][3:5] == ["90.00", "3.10"]
+    assert [one["metric"] for one in records(table)] == ["accuracy", "ece"]
+    only = robustness_table(tmp_path / "s", metric="nll")
+    assert [one.name for one in only.benchmarks] == ["calibration_clean"]
+
+
+def test_generated_and_official_corruptions_have_columns_of_their_own(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    rows = [
+        row(f"fog_{level}", value, family="corruption", severity=level, source=source)
+        for source, value in (("generated", 0.5), ("official", 0.4))
+        for level in (1, 2)
+    ]
+    ledger.report(trial, 1, 0.9, [row("clean", 0.9, **CLEAN), *rows])
+    table = robustness_table(tmp_path / "s")
+    names = [one.name for one in table.benchmarks]
+    assert names == ["clean", "corruptions", "corruptions (official)"]
+    means = [cell.interval.mean for cell in table.rows[0].cells.values()]
+    assert means == pytest.approx([0.9, 0.5, 0.4])
+    assert any("read from the official files" in one for one in table.notes)
+    assert any("made here, not the official files" in one for one in table.notes)
 
 
 def test_study_without_trials_has_an_empty_table(tmp_path: Path) -> None:
