@@ -51,11 +51,9 @@ def _policies(folder: Path, study_id: str, trial: int) -> Iterator[Any]:
             continue  # cut off by a kill; its epoch is repeated
         # A trial that was started again may have repeated epochs.
         last[row["view"], row["epoch"], row["update"], row["policy"]] = row
-    columns: dict[str, list[Any]] = {}
-    for key in ("view", "epoch", "update", "policy", "operations", "magnitudes", "loss"):
-        columns[key] = [row.get(key) for row in last.values()]
-    columns["log_probability"] = [row.get("log_probability") for row in last.values()]
-    yield _table(schema("policies", study_id), len(last), study_id, trial, columns)
+    fields = schema("policies", study_id)
+    columns = {one.name: [row.get(one.name) for row in last.values()] for one in fields}
+    yield _table(fields, len(last), study_id, trial, columns)
 
 
 def _table(fields: Any, n: int, study_id: str, trial: int, columns: dict[str, Any]) -> Any:

@@ -203,6 +203,7 @@ _RECORDED: dict[str, list[Any]] = {
         _field("view", pa.string(), "label of the view that the policies make"),
         _field("epoch", pa.int32(), "epoch in which the policies were in force", "epochs"),
         _field("update", pa.int64(), "number of the controller's update that drew them, from 0"),
+        _field("steps", pa.int32(), "training steps of the epoch in which it was in force"),
         _field("policy", pa.int32(), "number of the policy among those of the update"),
         _field("operations", pa.list_(pa.string()), "operations, two for each sub-policy"),
         _field("magnitudes", pa.list_(pa.int32()), "magnitude of each operation, 0 to 9"),

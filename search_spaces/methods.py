@@ -151,7 +151,21 @@ METHODS: dict[str, Tree] = {
             }
         },
     },
-    # The consistency term of AugMix (arXiv 1912.02781), 12 times, with noise as the augmentation.
+    # AugMix with its consistency term, 12 times (arXiv 1912.02781).
+    "augmix": {
+        "views": {
+            "mixed1": {"name": "AugMix", "severity": {"low": 1, "high": 10, "default": 3}},
+            "mixed2": {"name": "AugMix", "severity": {"low": 1, "high": 10, "default": 3}},
+        },
+        "losses": {
+            "divergence": {
+                "name": "JensenShannon",
+                "views": ["clean", "mixed1", "mixed2"],
+                "coefficient": {"low": 1.0, "high": 24.0, "log": True, "default": 12.0},
+            }
+        },
+    },
+    # The same with noise as the augmentation.
     "jensen_shannon": {
         "views": {
             "augmented1": {"name": "GaussianNoise", "sigma": SIGMA},
@@ -160,6 +174,7 @@ METHODS: dict[str, Tree] = {
         "losses": {
             "divergence": {
                 "name": "JensenShannon",
+                "views": ["clean", "augmented1", "augmented2"],
                 "coefficient": {"low": 1.0, "high": 24.0, "log": True, "default": 12.0},
             }
         },
@@ -210,6 +225,42 @@ METHODS: dict[str, Tree] = {
                 "coefficient": COEFFICIENT,
             }
         },
+    },
+    # Training on augmented images only, by fixed policies: arXiv 1805.09501, 1909.13719, 2103.10158.
+    "auto_augment": {
+        "views": {"augmented": {"name": "AutoAugment", "policy": "cifar10"}},
+        "losses": {"main": {"name": "CrossEntropy", "view": "augmented"}},
+    },
+    "rand_augment": {
+        "views": {
+            "augmented": {
+                "name": "RandAugment",
+                "count": {"low": 1, "high": 3, "default": 2},
+                "magnitude": {"low": 3, "high": 15, "default": 9},
+            }
+        },
+        "losses": {"main": {"name": "CrossEntropy", "view": "augmented"}},
+    },
+    "trivial_augment": {
+        "views": {"augmented": {"name": "TrivialAugmentWide"}},
+        "losses": {"main": {"name": "CrossEntropy", "view": "augmented"}},
+    },
+    # Adversarial AutoAugment (arXiv 1912.11188): M copies by policies that learn to raise the loss.
+    # Its entropy weight of 1e-5 lets policies collapse, so the search goes up to 0.5.
+    "adversarial_autoaugment": {
+        "views": {
+            "policy": {
+                "name": "AdversarialAutoAugment",
+                "entropy": {"low": 1e-5, "high": 0.5, "log": True, "default": 1e-5},
+                "lr": {"low": 1e-4, "high": 1e-2, "log": True, "default": 3.5e-4},
+            }
+        },
+        "losses": {"main": {"name": "CrossEntropy", "view": "policy"}},
+    },
+    # Its control: as many copies by policies that are drawn and learn nothing.
+    "uniform_policies": {
+        "views": {"policy": {"name": "UniformPolicies"}},
+        "losses": {"main": {"name": "CrossEntropy", "view": "policy"}},
     },
     # Other main losses than cross-entropy: focal (arXiv 1708.02002), Crammer and Singer's hinge,
     # squares (arXiv 2006.07322).

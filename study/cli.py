@@ -257,6 +257,35 @@ def evaluate(
 
 
 @app.command()
+def look(
+    names: Annotated[
+        list[str], typer.Argument(metavar="VIEW...", help="AugMix, fog_3, fog, corruptions, ...")
+    ],
+    data: Annotated[str, typer.Option(help="Name of a data set.")] = "Digits",
+    out: Annotated[Path, typer.Option(help="Picture to write: .png, .pdf or .svg.")] = Path(
+        "sheet.png"
+    ),
+    examples: Annotated[int, typer.Option(min=1, help="Test examples in a row.")] = 5,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first one.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the views' random numbers.")] = 0,
+    data_root: DataRoot = "",
+) -> None:
+    """Draw a contact sheet: what views make of real examples.
+
+    The name of a corruption without a severity shows all five, and "corruptions" all types.
+
+    Example: python -m study look corruptions --data CIFAR10 --out sheet.png
+    """
+    with _clear_errors():
+        from study import look as looking
+
+        path = looking.sheet(
+            names, data, out, examples=examples, first=first, seed=seed, data_root=data_root
+        )
+        typer.echo(str(path))
+
+
+@app.command()
 def reproduce(
     folder: Folder,
     trial: Annotated[int, typer.Argument(help="Number of the trial in the study's tables.")],

@@ -12,6 +12,7 @@ from trainables.core import catalog
 from trainables.core.errors import SettingError
 from trainables.core.training import Training
 
+from .needed import NEEDED
 from .small import SMALL
 from .toys import components, same
 from .worlds import ARCHITECTURES, DATA, MAKERS
@@ -53,7 +54,7 @@ def recipe(kind: str, name: str, source: str = "images") -> Recipe:
     elif kind == "weighters":
         found["weighter"] = name
     elif kind == "views":
-        found["views"] |= {"other": {"name": name}}
+        found["views"] |= {"other": {"name": name} | NEEDED.get(name, {})}
         found["losses"] |= {"other": {"name": "Consistency", "view": "other", "target": "other"}}
         if name == "Unlabelled":
             found["data"] = found["data"] | {"labels": 40}

@@ -102,11 +102,8 @@ class Objective(nn.Module):
             for label in self.made
             if hasattr(getattr(views[label], "component", None), "observe")
         }
-        unwatched = [label for label in self.learners if label not in self.seen]
-        if unwatched:
-            raise SettingError(
-                f"views/{unwatched[0]} learns from the losses on it, but no loss reads it itself."
-            )
+        # Where each of them sees how the model did: on itself, or on a view that is made of it.
+        self.watched = {label: self._watched(label) for label in self.learners}
         self.losses = nn.ModuleList(losses.values())
         self.private = [list(loss.parameters()) for loss in self.losses]
         self.paced = [loss for loss in self.losses if hasattr(loss, "progress")]
@@ -157,7 +154,7 @@ class Objective(nn.Module):
         weights = self.weighing(self.coefficients * values, gradients)
         gradients.descend(weights)
         for label, learner in self.learners.items():
-            found = outputs[label]
+            found = outputs[self.watched[label]]
             learner.observe(self.task.loss(found.logits.detach(), found.y))
         if self.weighing.looks_back:
             self._last = seen
@@ -196,6 +193,18 @@ class Objective(nn.Module):
             for label, learner in self.learners.items()
             for row in learner.records()
         ]
+
+    def _watched(self, label: str) -> str:
+        """A view that some loss reads: `label` itself, or one that is made of it."""
+        for one in (label, *self.seen):
+            source = one
+            while source not in (label, CLEAN):
+                source = self.sources[source]
+            if source == label and one in self.seen:
+                return one
+        raise SettingError(
+            f"views/{label} learns from the losses on it, but no loss reads it or a view of it."
+        )
 
     def _views(self, model: nn.Module, batch: Batch, draws: Draws) -> dict[str, Batch]:
         for augment in self.augment:

@@ -43,11 +43,19 @@ class Compose(nn.Module):
             try:
                 parts.append(
                     catalog.build(
-                        "augmentations", catalog.expand("augmentations", one), outputs=outputs
+                        "augmentations",
+                        catalog.expand("augmentations", one),
+                        outputs=outputs,
+                        seed=0,
                     )
                 )
             except SettingError as error:
                 raise SettingError(f"chain/{place}: {error}") from None
+            if hasattr(parts[-1], "observe") or getattr(parts[-1], "copies", 1) > 1:
+                raise SettingError(
+                    f"chain/{place}: {type(parts[-1]).__name__} makes several copies and learns "
+                    f"from the losses on them; make it a view and the rest of the chain a view of it"
+                )
         if not parts:
             raise SettingError("chain must list at least one augmentation, found []")
         self.parts = nn.ModuleList(parts)
