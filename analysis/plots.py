@@ -1,4 +1,4 @@
-"""Two figures of a study: learning curves with the stops, and clean against robust figures.
+"""The figures of a study, and learning curves with the stops.
 
 Made with matplotlib's objects, without pyplot, so that nothing global changes and no display is
 needed.
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .corrupted import corruptions
 from .metrics import Metric, readable
 from .metrics import metric as metric_of
 from .plane import clean_robust
@@ -25,6 +26,7 @@ from .style import (
     logarithmic,
     wide,
 )
+from .trajectories import policies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,15 +38,17 @@ __all__ = ["NothingToPlotError", "clean_robust", "learning_curves", "save", "wri
 def write_figures(tables: Mapping[str, Any], folder: Path) -> tuple[dict[str, Path], list[str]]:
     """Write every figure that the study has data for as SVG and PNG into `folder`.
 
-    Returns name -> path of the SVG (the PNG lies beside it), and a note for each figure left out.
+    Returns name -> path of the SVG (the PNG lies beside it), and a note for each figure left out
+    that every study should have.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths, notes = {}, []
-    for name, draw in (("learning_curves", learning_curves), ("clean_robust", clean_robust)):
+    for name, (draw, expected) in FIGURES.items():
         try:
             figure = draw(tables)
         except NothingToPlotError as reason:
-            notes.append(f"No figure {name}: {reason}.")
+            if expected:
+                notes.append(f"No figure {name}: {reason}.")
             continue
         paths[name] = folder / f"{name}.svg"
         save(figure, paths[name])
@@ -210,3 +214,12 @@ def _whole_epochs(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+
+
+# Name -> how it is drawn, and whether a reader would miss it.
+FIGURES = {
+    "learning_curves": (learning_curves, True),
+    "clean_robust": (clean_robust, True),
+    "corruptions": (corruptions, False),
+    "policies": (policies, False),
+}

@@ -22,6 +22,8 @@ from .tables import RobustnessTable, metrics_of, robustness_table
 _ALTERNATIVES = {
     "learning_curves": "Learning curves: the search's metric against the epoch, by arm.",
     "clean_robust": "Clean figures against robust ones, by trial and confirmed arm.",
+    "corruptions": "Figures by arm and type of corruption.",
+    "policies": "What augmentation policies did over the epochs, by arm.",
 }
 _CAPTIONS = {
     "learning_curves": (
@@ -32,6 +34,11 @@ _CAPTIONS = {
         "Small: search trials, last validation figures. Large: confirmed configurations, mean test "
         "figures with 95 % Student-t intervals over seeds, close up at the right once there are "
         "any; the dashed frame shows which part that is."
+    ),
+    "corruptions": "By type of corruption; each number is a mean over severities and seeds.",
+    "policies": (
+        "Augmentation policies epoch by epoch: strong lines are means over an arm's confirmed "
+        "trials, thin ones the trials."
     ),
 }
 
