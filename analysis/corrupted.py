@@ -42,7 +42,7 @@ def corruptions(tables: Mapping[str, Any]) -> Figure:
     for row in rows:
         if row["metric"] == name and row["split"] == split:
             of = values.setdefault(trials[row["trial_id"]], {})
-            kind = str(row["name"]).rpartition("_")[0] or str(row["name"])
+            kind = str(row["name"]).replace(f"_{row['severity']}", "", 1).replace("_", " ")
             of.setdefault(kind, []).append(row["value"])
     labels = [label for label in labels_of(study) if label in values]
     types = list(dict.fromkeys(kind for label in labels for kind in values[label]))

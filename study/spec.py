@@ -456,6 +456,12 @@ def _probe(file: StudyFile, data: Mapping[str, Any]) -> Probe:
         chosen = [one for one in every if not evaluation.thorough(one)]
     else:
         chosen = _benchmarks("probe.benchmarks", file.probe.benchmarks, data)
+        for one in chosen:
+            if one.get("source") == "official":
+                raise SettingError(
+                    "probe.benchmarks: official files hold the test part, which a search never "
+                    f"sees; leave {one['name']} to the study's benchmarks."
+                )
     return file.probe.model_copy(update={"benchmarks": chosen})
 
 

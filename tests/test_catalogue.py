@@ -33,11 +33,23 @@ PROMISED = {
     """,
     "views": """
         Clean GaussianNoise RandomCrop RandomFlip Cutout Mixup CutMix Rotate90 Compose Scaling
-        TimeShift WindowSlice MaskValues FGSM PGD OtherData Unlabelled
+        TimeShift WindowSlice MaskValues OtherData Unlabelled Corruption AugMix AutoAugment
+        RandAugment TrivialAugmentWide UniformPolicies AdversarialAutoAugment ReplayedPolicies
+        FGSM BIM PGD MIFGSM DeepFool CarliniWagner APGD FAB Square AutoAttack EOT
+    """,
+    "corruptions": """
+        GaussianNoise ShotNoise ImpulseNoise DefocusBlur GlassBlur MotionBlur ZoomBlur Snow Frost
+        Fog Brightness Contrast ElasticTransform Pixelate JpegCompression SpeckleNoise GaussianBlur
+        Spatter Saturate SeriesGaussianNoise SeriesImpulseNoise SegmentDropout BaselineDrift
+        TimeWarp AmplitudeScaling LowPass
+    """,
+    "perturbations": """
+        GaussianNoise ShotNoise MotionBlur ZoomBlur Snow Spatter Brightness Translate Rotate Tilt
+        Scale SpeckleNoise GaussianBlur Shear
     """,
     "optimizers": "SGD Adam AdamW",
     "schedules": "Constant Cosine MultiStep",
-    "benchmarks": "OnView",
+    "benchmarks": "OnView CommonCorruptions Perturbations Calibration",
 }
 ALL = [(kind, name) for kind in PROMISED for name in catalog.names(kind)]
 # An arXiv id, or the year of a paper that is named.

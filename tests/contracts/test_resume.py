@@ -54,7 +54,7 @@ def recipe(kind: str, name: str, source: str = "images") -> Recipe:
     elif kind == "weighters":
         found["weighter"] = name
     elif kind == "views":
-        found["views"] |= {"other": {"name": name} | NEEDED.get(name, {})}
+        found["views"] |= {"other": {"name": name} | SMALL.get(name, {}) | NEEDED.get(name, {})}
         found["losses"] |= {"other": {"name": "Consistency", "view": "other", "target": "other"}}
         if name == "Unlabelled":
             found["data"] = found["data"] | {"labels": 40}

@@ -293,10 +293,11 @@ def test_official_files_are_read_row_by_row(tmp_path: Path) -> None:
         with torch.no_grad():
             x = (examples.x * (1 - severity / 10) * 255).round() / 255
             predicted = model(x).argmax(1)
-        assert torch.equal(found.judged[f"fog_{severity}"]["prediction"], predicted)
+        assert torch.equal(found.judged[f"fog_{severity}_official"]["prediction"], predicted)
     few = run(CONFIG, examples, model, limit=5, **facts)
     assert torch.equal(
-        few.judged["snow_2"]["prediction"], found.judged["snow_2"]["prediction"][::2]
+        few.judged["snow_2_official"]["prediction"],
+        found.judged["snow_2_official"]["prediction"][::2],
     )
 
 
@@ -380,7 +381,9 @@ def test_official_sequences(tmp_path: Path) -> None:
         seen = (frames * 255).round() / 255
         predicted = model(seen.flatten(0, 1)).argmax(1).view(10, 3)
     expected = flips(predicted, "previous").mean().item()
-    assert values(found, "flip_probability")["perturbation_tilt"] == pytest.approx(expected)
+    assert values(found, "flip_probability")["perturbation_tilt_official"] == pytest.approx(
+        expected
+    )
     assert {row["source"] for row in found.rows} == {"official"}
     with pytest.raises(SettingError, match="sequences of CIFAR-10-P do not show the examples"):
         run(config, examples.take(torch.arange(9, -1, -1)), model, **facts)

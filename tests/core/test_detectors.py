@@ -128,7 +128,7 @@ DATA = {"data": {"name": "COCO"}, "architecture": "SSDLite320MobileNetV3"}
         (DATA | {"architecture": "ResNet18"}, "ResNet18 is for classification and regression"),
         (DATA | {"losses": {"main": {"term": "objectness"}}}, "term cannot be 'objectness'"),
         (DATA | {"data": "Digits"}, "SSDLite320MobileNetV3 is for detection, .* is classific"),
-        (DATA | {"views": {"a": "FGSM"}}, "views/a: FGSM: attacks on detectors are not available"),
+        (DATA | {"views": {"a": "DeepFool"}}, "views/a: DeepFool is for classification,"),
         (DATA | {"views": {"a": "RandomFlip"}}, "views/a: RandomFlip moves .* not the boxes"),
         (DATA | {"training": {"augment": ["Compose"]}}, "training/augment: Compose moves"),
         (DATA | {"views": {"a": "OtherData"}}, "views/a: OtherData: .* other data"),

@@ -98,7 +98,18 @@ def test_threat_model_is_in_the_row() -> None:
 def test_columns_are_those_of_the_tables() -> None:
     rows = rows_of(["Clean", "gaussian_0.1", "fgsm_linf_0.1"], part(0, 10))
     columns = {
-        *("split", "family", "name", "severity", "norm", "eps", "eps_text", "steps", "restarts"),
+        *(
+            "split",
+            "benchmark",
+            "family",
+            "name",
+            "severity",
+            "norm",
+            "eps",
+            "eps_text",
+            "steps",
+            "restarts",
+        ),
         *("metric", "value", "n_examples", "n_correct", "seed", "duration_s", "unreliable"),
         *("unreliable_why", "protocol", "source", "black_box"),
     }

@@ -175,14 +175,14 @@ def test_train_with_an_attack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("preset", "changes", "says"),
     [
-        ("detection", ["data.folder=coco", "data.size=64"], "PGD: attacks on detectors are not"),
+        ("detection", ["data.folder=coco", "data.size=64"], "DeepFool is for classification"),
         ("regression", ["data.dataset=Slopes"], "benchmarks: RandomFlip: "),
     ],
 )
 def test_a_benchmark_that_the_data_does_not_allow_is_refused_before_ray(
     preset: str, changes: list[str], says: str, small_root: Path
 ) -> None:
-    other = "PGD" if preset == "detection" else "RandomFlip"
+    other = "DeepFool" if preset == "detection" else "RandomFlip"
     words = [word for one in (*changes, f"benchmarks=[Clean, {other}]") for word in ("--set", one)]
     done = call("run", preset, "--dry-run", "--data-root", small_root, *words)
     assert done.exit_code == 2, done.output

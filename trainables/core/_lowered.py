@@ -23,8 +23,3 @@ class Lowered(nn.Module):
         with torch.autocast(x.device.type, torch.bfloat16):
             found: Tensor = self.model(x)
         return found.float()
-
-
-def lowered(model: nn.Module) -> Lowered:
-    """The model in low precision; the model itself stays as it is."""
-    return Lowered(model)

@@ -234,9 +234,14 @@ class Training:
         )
 
     def rehearse(self, benchmark: Any) -> None:
-        """Run a benchmark in the smallest way, on two validation examples, for its errors alone."""
-        part = self.parts.validation
-        evaluation.rehearse(self.model, benchmark, part, self.task, self._context())
+        """Run a benchmark in the smallest way, on two validation examples, for its errors alone.
+
+        One that reads published files, which hold the test part alone, runs on two of those.
+        """
+        context = self._context()
+        published = getattr(evaluation.benchmark(benchmark, context), "published", False)
+        part = self.parts.test if published else self.parts.validation
+        evaluation.rehearse(self.model, benchmark, part, self.task, context)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; it appears at `path` whole or not at all."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import catalog
 from .batch import Batch
@@ -56,12 +56,23 @@ class Attacked(View):
 
     needs_model = True
 
-    def forward(self, model: nn.Module, batch: Batch, goal: Task, draws: Draws) -> Batch:
-        """The attacked batch, detached from any graph."""
+    def forward(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        goal: Task,
+        draws: Draws,
+        by: Tensor | None = None,
+    ) -> Batch:
+        """The attacked batch, detached from any graph.
+
+        Into `by` goes, for an attack with `members`, the place of the one that fooled the model.
+        """
         attack = self.component
         called, climbed = goal.aimed(model)
+        told = {} if by is None else {"by": by}
         with guard(model):
-            x_adv = attack(called, batch.x, batch.y, goal=climbed, draws=draws)
+            x_adv = attack(called, batch.x, batch.y, goal=climbed, draws=draws, **told)
         return Batch(enforce(batch.x, x_adv, attack.norm, attack.eps, attack.box), batch.y)
 
 

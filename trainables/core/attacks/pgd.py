@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import SettingError
 from ..quantities import flag, number, one_of, whole
 from ..randomness import Draws, Stream
 from ..tasks import Classification, Goal
-from ..threat import Box, box_of, enforce, norm_name, steepest, uniform_in_ball
-from ._ascent import Divergence, gradient
+from ..threat import Box, enforce, per_example, uniform_in_ball
+from ._ascent import Divergence
+from ._iterated import Iterated
 
 
-class PGD(nn.Module):
+class PGD(Iterated):
     """Projected gradient ascent of the loss within a ball (arXiv 1706.06083).
 
-    x <- P(x + step_size u), where u is the gradient's sign (norm linf) or its direction (l2) and P
-    projects onto the eps ball and then the box. eps and step_size are in the units of the input
-    ("8/255" is accepted). step_size "auto" is 2.5 eps / steps. With `random_start` the first point
-    is uniform in the ball. The last iterate counts; of several restarts, per example, one that
-    fooled the model, else the one with the highest loss. `seed` is used when no `draws` are given.
+    x <- P(x + step_size u), where u is the gradient's sign (norm linf), its direction (l2) or its
+    largest value alone (l1), and P projects onto the eps ball and then the box. An l1 step changes
+    one value, so that l1 needs many steps and APGD is the strong attack there. eps and step_size
+    are in the units of the input ("8/255" is accepted). step_size "auto" is 2.5 eps / steps. With
+    `random_start` the first point is uniform in the ball. `seed` is used when no `draws` are given.
+
+    counts "last": the last iterate counts, and of several restarts, per example, one that fooled
+    the model, else the one with the highest loss. "any": the first iterate that fools the model
+    counts, x itself being the first of all, and the example is not attacked any more; restarts are
+    for those that are left. "any" is for evaluation: it waits for the device in every step.
 
     `climbs` says what is climbed: "task", the task's loss against the targets, or "kl", the
     divergence from the prediction on x itself, which needs no targets (TRADES, arXiv 1901.08573).
@@ -33,7 +39,6 @@ class PGD(nn.Module):
     random start, which would all be the same, and "kl" without one.
     """
 
-    family = "adversarial"
     short = ("pgd", "norm", "eps", "steps")
 
     def __init__(
@@ -45,32 +50,24 @@ class PGD(nn.Module):
         step_size: float | str = "auto",
         random_start: bool = True,
         restarts: int = 1,
+        counts: str = "last",
         climbs: str = "task",
         start_sigma: float = 0.0,
         seed: int = 0,
         box: Box = (0.0, 1.0),
     ) -> None:
-        super().__init__()
-        self.norm = norm_name(norm)
-        self.box = box_of(box)
-        self.steps = whole("steps", steps, low=1)
+        super().__init__(
+            norm=norm, eps=eps, steps=steps, step_size=step_size, radii=2.5, counts=counts, box=box
+        )
         self.restarts = whole("restarts", restarts, low=1)
         self.random_start = flag("random_start", random_start)
         self.climbs = one_of("climbs", climbs, ("task", "kl"))
         self.start_sigma = number("start_sigma", start_sigma, low=0)
         self.seed = whole("seed", seed)
-        radius = number("eps", eps, low=0)
-        step = 2.5 * radius / self.steps if step_size == "auto" else number("step_size", step_size)
-        if step < 0 or (step == 0 and radius > 0):
-            raise SettingError(f"step_size must be above 0, found {step_size!r}")
         if self.restarts > 1 and not self.random_start:
             raise SettingError(f"restarts needs random_start: true, found restarts={restarts}")
         if self.climbs == "kl" and not self.random_start:
             raise SettingError("climbs: kl needs random_start: true, since it is flat at x itself")
-        self.register_buffer("eps", torch.tensor(radius), persistent=False)
-        self.register_buffer("step_size", torch.tensor(step), persistent=False)
-        self.eps: Tensor
-        self.step_size: Tensor
 
     def forward(
         self,
@@ -85,36 +82,51 @@ class PGD(nn.Module):
         goal = goal or Classification()
         if self.climbs == "kl":
             with torch.no_grad():
-                goal = Divergence(model(x))
+                goal, y = Divergence(), model(x)
         draws = draws or Stream(self.seed, x.device)
-        found = self._climb(model, x, y, goal, draws)
+        search = self._any if self.counts == "any" else self._last
+        return search(model, x, y, goal, draws)
+
+    def _last(
+        self, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, goal: Goal, draws: Draws
+    ) -> Tensor:
+        found = self._to_the_end(model, x, y, goal, self._start(x, draws))
         if self.restarts == 1:
             return found
         rank = self._rank(model, found, y, goal)
         for _ in range(self.restarts - 1):
-            again = self._climb(model, x, y, goal, draws)
+            again = self._to_the_end(model, x, y, goal, self._start(x, draws))
             rank_again = self._rank(model, again, y, goal)
-            better = rank_again > rank
-            found = torch.where(better.view(-1, *[1] * (x.dim() - 1)), again, found)
+            found = torch.where(per_example(rank_again > rank, x), again, found)
             rank = torch.maximum(rank, rank_again)
         return found
 
-    def _climb(
+    def _any(
         self, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, goal: Goal, draws: Draws
     ) -> Tensor:
-        x_adv = x
-        if self.random_start:
-            start = x + self._start(x, draws)
-            x_adv = enforce(x, start, self.norm, self.eps, self.box)
-        for _ in range(self.steps):
-            step = self.step_size * steepest(gradient(model, x_adv, y, goal), self.norm)
-            x_adv = enforce(x, x_adv + step, self.norm, self.eps, self.box)
-        return x_adv
+        found, rows = x.detach().clone(), torch.arange(len(x), device=x.device)
+        highest = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+        if self.random_start:  # otherwise x is the first iterate anyway
+            with torch.no_grad():
+                rows = rows[~goal.fooled(model(x), y)]
+        for _ in range(self.restarts):
+            if len(rows) == 0:
+                break
+            start = self._start(x[rows], draws.rows(rows))
+            points, fooled, loss = self._until_fooled(model, x[rows], y[rows], goal, start)
+            better = fooled | (loss > highest[rows])
+            found[rows[better]], highest[rows[better]] = points[better], loss[better]
+            rows = rows[~fooled]
+        return found
 
     def _start(self, x: Tensor, draws: Draws) -> Tensor:
+        if not self.random_start:
+            return x
         if self.start_sigma:
-            return self.start_sigma * draws.normal(x)
-        return uniform_in_ball(x, self.norm, self.eps, draws)
+            moved = self.start_sigma * draws.normal(x)
+        else:
+            moved = uniform_in_ball(x, self.norm, self.eps, draws)
+        return enforce(x, x + moved, self.norm, self.eps, self.box)
 
     @torch.no_grad()
     def _rank(

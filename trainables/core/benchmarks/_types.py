@@ -25,6 +25,11 @@ def labels_of(
     return found
 
 
+def of_source(name: str, source: str) -> str:
+    """A name that tells figures of the official files from those of generated examples."""
+    return f"{name}_official" if source == "official" else name
+
+
 def named_after(word: str, types: str | Sequence[str], usual: str) -> str:
     """How tables call the mean over the types: the word alone for the usual ones, "word_all"."""
     if types == usual:

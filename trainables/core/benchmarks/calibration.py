@@ -46,9 +46,9 @@ class Calibration(nn.Module):
         *,
         views: Sequence[Mapping[str, Any] | str] = ("Clean",),
         bins: int = 15,
-        box: Box = None,
-        shape: tuple[int, ...] = (),
-        outputs: int = 2,
+        box: Box,
+        shape: tuple[int, ...],
+        outputs: int,
     ) -> None:
         super().__init__()
         self.bins = whole("bins", bins, low=1)

@@ -23,7 +23,7 @@ from ..randomness import ExampleStreams
 from ..store import Store, fingerprint
 from ..tasks import Task
 from ..views import View, describe, fits_boxes, make
-from ._types import labels_of, named_after
+from ._types import labels_of, named_after, of_source
 
 # AlexNet's errors on ImageNet-C by severity, in the order of the published tables; they define the
 # 15 standard types. Their means are those of the authors (arXiv 1903.12261) and of AugMix's code.
@@ -60,7 +60,8 @@ class CommonCorruptions(nn.Module):
     Gaussian blur, spatter and saturate, which are for validation), "series" (our own ones of time
     series) or a list of labels; `severities` some of 1 to 5. There is a row for each type and
     severity ("fog_3"), one for the mean of each type over severities ("fog") and one for the mean
-    over types and severities ("corruptions"), where all types count alike. For classification the
+    over types and severities ("corruptions"), where all types count alike; names of official ones
+    end in "_official". For classification the
     means have an error, too: that of all types is CIFAR-10-C's mean corruption error and 1 minus
     RobustBench's corruptions_acc.
 
@@ -112,7 +113,9 @@ class CommonCorruptions(nn.Module):
         self.outputs = outputs
         self.row: Row = describe(make("Clean", Facts())) | {
             "family": "corruption",
-            "name": named_after("corruptions", types, "standard") + self._of_severities(),
+            "name": of_source(
+                named_after("corruptions", types, "standard") + self._of_severities(), self.source
+            ),
             "source": self.source,
         }
 
@@ -130,6 +133,7 @@ class CommonCorruptions(nn.Module):
         for view in self.views:
             assert isinstance(view, View)
             row = describe(view) | about | {"source": self.source}
+            row["name"] = of_source(row["name"], self.source)
             part = sample.parts.get(row["name"])
             if part is None:
                 began = perf_counter()
@@ -150,7 +154,7 @@ class CommonCorruptions(nn.Module):
         mean = self.row | about | {"n_correct": None, "duration_s": 0.0}
         if len(self.severities) > 1:
             for label, parts in figures.items():
-                name = f"{label}{self._of_severities()}"
+                name = of_source(f"{label}{self._of_severities()}", self.source)
                 rows += [mean | {"name": name} | one for one in _means(parts)]
         rows += [mean | one for one in _means([one for parts in figures.values() for one in parts])]
         rows += [mean | one for one in self._over_alexnet(figures, model, sample, task)]

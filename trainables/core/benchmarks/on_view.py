@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._lowered import Lowered
 from ..batch import Batch
-from ..evaluation import Found, Sample
+from ..evaluation import LITTLE, Found, Sample
 from ..facts import Facts
 from ..quantities import one_of
 from ..randomness import ExampleStreams
@@ -37,10 +38,10 @@ class OnView(nn.Module):
         *,
         view: Mapping[str, Any] | str = "Clean",
         precision: str = "float32",
-        box: Box = None,
-        shape: tuple[int, ...] = (),
-        outputs: int = 2,
-        checks: bool = False,
+        box: Box,
+        shape: tuple[int, ...],
+        outputs: int,
+        checks: bool,
     ) -> None:
         super().__init__()
         self.view = make(view, Facts(box=box, shape=shape, outputs=outputs))
@@ -67,11 +68,9 @@ class OnView(nn.Module):
         whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         seconds = whole.pop("seconds").sum().item()
         figures = task.summary(whole)
-        reasons = (
-            concerns(self.view, model, sample, task)
-            if self.checks and isinstance(self.view, Attacked)
-            else None
-        )
+        reasons = None
+        if self.checks and isinstance(self.view, Attacked):
+            reasons = [*concerns(self.view, model, sample, task), *self._blind(whole)]
         about = self.row | {
             "n_examples": len(sample),
             "seed": sample.seed,
@@ -88,12 +87,26 @@ class OnView(nn.Module):
             whole["correct"] = whole.pop("accuracy")
         return Found(rows, {self.row["name"]: whole})
 
+    def _blind(self, whole: dict[str, Tensor]) -> list[str]:
+        """What an ensemble's members without gradients found beyond those with gradients."""
+        found = []
+        members = self.view.component.members() if "by" in whole else []
+        for place, (name, attack) in enumerate(members):
+            alone = int((whole["by"] == place).sum())
+            if getattr(attack, "black_box", False) and alone > max(1, LITTLE * len(whole["by"])):
+                share = 100 * alone / len(whole["by"])
+                found.append(f"{name}, without gradients, fools another {share:.1f} %")
+        return found
+
     def _judged(
         self, model: nn.Module, batch: Batch, task: Task, draws: ExampleStreams
     ) -> dict[str, Tensor]:
         """What is kept of every example, on the CPU."""
         attacked = isinstance(self.view, Attacked)
-        seen = self._seen(model, batch, task, draws)
+        by = None
+        if hasattr(self.view.component, "members"):
+            by = torch.full((len(batch.x),), -1, device=batch.x.device)
+        seen = self._seen(model, batch, task, draws, by)
         with torch.no_grad():
             prediction = task.predict(model, seen)
             found = dict(task.judge(prediction, seen.y))
@@ -106,16 +119,25 @@ class OnView(nn.Module):
             if "accuracy" in found:
                 found["prediction"] = prediction.argmax(1)
                 found["target"] = batch.y
+            if by is not None:
+                found["by"] = by
         return {name: values.cpu() for name, values in found.items()}
 
-    def _seen(self, model: nn.Module, batch: Batch, task: Task, draws: ExampleStreams) -> Batch:
-        if self.precision == "float32" or not isinstance(self.view, Attacked):
-            found: Batch = self.view(model, batch, task, draws)
-            return found
-        from .._lowered import lowered  # only here: a copy of the model is made
-
-        low = lowered(model)
-        seen: Batch = self.view(low, batch, task, draws)
+    def _seen(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        task: Task,
+        draws: ExampleStreams,
+        by: Tensor | None,
+    ) -> Batch:
+        if not isinstance(self.view, Attacked):
+            made: Batch = self.view(model, batch, task, draws)
+            return made
+        if self.precision == "float32":
+            return self.view.forward(model, batch, task, draws, by)
+        low = Lowered(model)
+        seen = self.view.forward(low, batch, task, draws, by)
         with torch.no_grad():
             fooled = task.fooled(task.predict(low, seen), seen.y)
             again = (fooled & ~task.fooled(task.predict(model, seen), seen.y)).nonzero().flatten()

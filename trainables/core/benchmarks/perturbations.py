@@ -22,7 +22,7 @@ from ..quantities import one_of
 from ..randomness import ExampleStreams
 from ..tasks import Task
 from ..views import describe, make
-from ._types import labels_of, named_after
+from ._types import labels_of, named_after, of_source
 
 # The ten that are scored, in the order of the published tables; CIFAR-10-P has spatter where
 # ImageNet-P has snow.
@@ -90,7 +90,7 @@ class Perturbations(nn.Module):
         self.root = root
         self.row: Row = describe(make("Clean", Facts())) | {
             "family": "perturbation",
-            "name": named_after("perturbations", types, "cifar"),
+            "name": of_source(named_after("perturbations", types, "cifar"), self.source),
             "source": self.source,
         }
 
@@ -109,7 +109,7 @@ class Perturbations(nn.Module):
             "unreliable": None,
         }
         for one in self.perturbations:
-            name = f"perturbation_{one.label}"
+            name = of_source(f"perturbation_{one.label}", self.source)
             part = sample.parts.get(name)
             if part is None:
                 began = perf_counter()

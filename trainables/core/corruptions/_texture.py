@@ -1,4 +1,4 @@
-"""Plasma fractals, for fog and frost; and how many images are worked on at a time."""
+"""Plasma fractals: clouds of fog, and what bends and mottles frost."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from torch import Tensor
 
 from ..randomness import Draws
 from ._pixels import table_of
-
-# As many numbers stay in a processor's cache, which is up to twice as fast as whole batches.
-CACHED = 2**16
 
 
 def plasma(x: Tensor, decay: float, draws: Draws) -> Tensor:
@@ -52,8 +49,3 @@ def fractal(uniform: Tensor, side: int, decay: float) -> Tensor:
         wobble /= decay
     low = corners.amin((1, 2), keepdim=True)
     return (corners - low) / (corners.amax((1, 2), keepdim=True) - low)
-
-
-def few(x: Tensor) -> int:
-    """How many examples of x [b, ...] to work on at a time."""
-    return len(x) if x.is_cuda else max(CACHED // x[0].numel(), 1)

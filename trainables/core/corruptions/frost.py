@@ -14,11 +14,13 @@ from ..augmentations._images import place
 from ..errors import MissingDataError
 from ..randomness import Draws
 from ._pixels import as_bytes, as_given, in_colour, level, table_of
-from ._texture import few, fractal, plasma
+from ._texture import fractal, plasma
 
 CRYSTALS = 7
 # The side of the fractals that bend them.
 SOFT = 32
+# As many pixels at a time stay in a processor's cache: twice as fast for large images.
+CACHED = 2**16
 # Red, green and blue of frost relative to its mean: the mean tint of the five photographs.
 TINT = (0.89, 1.02, 1.09)
 
@@ -75,7 +77,8 @@ def _grown(x: Tensor, draws: Draws) -> Tensor:
         bends.append(bend.squeeze(1) / 4)
     haze = plasma(x, 1.25, draws)
     numbers = draws.uniform(x.new_empty(len(x), 5 * CRYSTALS + 3))[..., None, None]
-    parts = zip(*(one.split(few(haze)) for one in (*bends, haze, numbers)), strict=True)
+    few = max(CACHED // haze[0].numel(), 1)
+    parts = zip(*(one.split(few) for one in (*bends, haze, numbers)), strict=True)
     relief = torch.cat(
         [
             _relief(rows + down, columns + right, part, some, 1 / long)
@@ -106,7 +109,8 @@ def _relief(rows: Tensor, columns: Tensor, haze: Tensor, numbers: Tensor, pixel:
     relief = ice * (0.3 + 0.7 * haze) + 0.8 * haze
     # In float64 the order of the sums, which may depend on the batch, is not seen in the bytes.
     deviation, mean = torch.std_mean(relief.double(), (1, 2), keepdim=True, correction=0)
-    return (relief - mean.to(relief)) / (deviation + 1e-6).to(relief)
+    found: Tensor = (relief - mean.to(relief)) / (deviation + 1e-6).to(relief)
+    return found
 
 
 def _crystal(
@@ -125,7 +129,8 @@ def _crystal(
     step = (along - across / 3**0.5) / spacing
     branch = (1 - 2 * (step - step.round()).abs_()).square_()
     fade = (1.6 - along * (1.6 / reach)).clamp_(0, 1)
-    return torch.maximum(arm, 0.75 * branch) * fade
+    crystal: Tensor = torch.maximum(arm, 0.75 * branch) * fade
+    return crystal
 
 
 def _pictures(folder: Path) -> list[Tensor]:

@@ -11,8 +11,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor, nn
 
 from ..randomness import Draws
-from ._pixels import as_bytes, level
-from ._texture import few
+from ._bytes import from_bytes, to_whole
+from ._pixels import level
 
 
 class JpegCompression(nn.Module):
@@ -30,15 +30,11 @@ class JpegCompression(nn.Module):
     def forward(self, x: Tensor, severity: int, draws: Draws) -> Tensor:
         """x [b, 1 or 3, h, w], corrupted; nothing is drawn."""
         quality = level("JpegCompression", self.quality, x, severity)
-        return torch.cat([_compressed(part, quality) for part in x.split(few(x))])
-
-
-def _compressed(x: Tensor, quality: int) -> Tensor:
-    whole = (as_bytes(x) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
-    # One channel gives what three equal ones would: their chroma is flat and costs nothing.
-    images = (whole.squeeze(3) if x.shape[1] == 1 else whole).numpy()
-    read = torch.from_numpy(np.stack([_read(one, quality) for one in images]))
-    return read.view(whole.shape).permute(0, 3, 1, 2).to(x.device, x.dtype) / 255
+        whole = to_whole(x).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
+        # One channel gives what three equal ones would: their chroma is flat and costs nothing.
+        images = (whole.squeeze(3) if x.shape[1] == 1 else whole).numpy()
+        read = torch.from_numpy(np.stack([_read(one, quality) for one in images]))
+        return from_bytes(read.view(whole.shape).permute(0, 3, 1, 2), x)
 
 
 def _read(image: np.ndarray, quality: int) -> np.ndarray:
