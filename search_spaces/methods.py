@@ -226,7 +226,8 @@ METHODS: dict[str, Tree] = {
             }
         },
     },
-    # Training on augmented images alone, by fixed policies (arXiv 1805.09501, 1909.13719, 2103.10158).
+    # Training on augmented images alone, by fixed policies: arXiv 1805.09501, 1909.13719 and
+    # 2103.10158.
     "auto_augment": {
         "views": {"augmented": {"name": "AutoAugment", "policy": "cifar10"}},
         "losses": {"main": {"name": "CrossEntropy", "view": "augmented"}},

@@ -24,8 +24,9 @@ Model = Callable[[Tensor], Tensor]
 class APGD(nn.Module):
     """Projected gradient ascent that adapts its own step size (APGD, arXiv 2003.01690, 2103.01208).
 
-    With `norm` linf or l2, from a random point at distance eps: with g the gradient's sign or direction,
-    a = 1 in the first step and 3/4 after it, and P the projection onto the ball and then the box,
+    With `norm` linf or l2, from a random point at distance eps: with g the gradient's sign or
+    direction, a = 1 in the first step and 3/4 after it, and P the projection onto the ball and then
+    the box,
 
         z = P(x_k + s g),  x_{k+1} = P(x_k + a (z - x_k) + (1 - a) (x_k - x_{k-1})).
 

@@ -38,8 +38,8 @@ class AutoAttack(nn.Module):
     mislead. With fewer than 10 classes all others are aimed at, and with fewer than 4
     the margin stands for the ratio (see `APGD`).
 
-    `norm` is that of all attacks. Returned are the first adversarial inputs, in ball and box, and x itself of examples that are
-    wrong anyway or that every attack left right. All attacks draw from the stream of the example,
+    `norm` is that of all attacks. Returned are the first adversarial inputs, in ball and box, and x
+    itself of examples that are wrong anyway or that every attack left right. All attacks draw from the stream of the example,
     one after another; `seed` is used when no `draws` are given. `budget`, above 0 and at most 1, is
     a factor of all steps and queries for a cheaper look; only with 1 does `protocol` name a
     version, and tables name every version but the standard one, and the budget. eps is at least 0,
