@@ -39,12 +39,13 @@ class AutoAttack(nn.Module):
     the margin stands for the ratio (see `APGD`).
 
     `norm` is that of all attacks. Returned are the first adversarial inputs, in ball and box, and x
-    itself of examples that are wrong anyway or that every attack left right. All attacks draw from the stream of the example,
-    one after another; `seed` is used when no `draws` are given. `budget`, above 0 and at most 1, is
-    a factor of all steps and queries for a cheaper look; only with 1 does `protocol` name a
-    version, and tables name every version but the standard one, and the budget. eps is at least 0,
-    in the units of the input ("8/255" is accepted). Raises `SettingError` for settings out of these
-    ranges, and what its attacks raise for a model whose outputs are not logits.
+    itself of examples that are wrong anyway or that every attack left right. All attacks draw from
+    the stream of the example, one after another; `seed` is used when no `draws` are given.
+    `budget`, above 0 and at most 1, is a factor of all steps and queries for a cheaper look; only
+    with 1 does `protocol` name a version, and tables name every version but the standard one, and
+    the budget. eps is at least 0, in the units of the input ("8/255" is accepted). Raises
+    `SettingError` for settings out of these ranges, and what its attacks raise for a model whose
+    outputs are not logits.
     """
 
     family = "adversarial"

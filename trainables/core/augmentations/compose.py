@@ -54,7 +54,7 @@ class Compose(nn.Module):
             if hasattr(parts[-1], "observe") or getattr(parts[-1], "copies", 1) > 1:
                 raise SettingError(
                     f"chain/{place}: {type(parts[-1]).__name__} makes several copies and learns "
-                    "from the losses on them; make it a view, and the rest of the chain a view of it"
+                    "from the losses on them; make it a view and what follows a view of it"
                 )
         if not parts:
             raise SettingError("chain must list at least one augmentation, found []")
