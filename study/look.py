@@ -121,11 +121,11 @@ def _draw(rows: list[tuple[str, list[tuple[str, Any]]]], path: Path, source: Sou
         for axes, (label, x) in zip(grid[place], cells, strict=False):
             if x.dim() == 3:
                 low, high = source.box or (0.0, 1.0)
-                pixels = ((x - low) / (high - low)).clamp(0, 1).permute(1, 2, 0)
+                pixels = ((x - low) / (high - low)).clamp(0, 1).permute(1, 2, 0).numpy()
                 grey = pixels.shape[2] == 1
                 axes.imshow(pixels[:, :, 0] if grey else pixels, cmap="gray", vmin=0, vmax=1)
             else:
-                axes.plot(x.T, linewidth=0.8)
+                axes.plot(x.T.numpy(), linewidth=0.8)
             axes.set_title(label, fontsize=6, pad=2)
         box = grid[place][0].get_position()
         figure.text(0.005, (box.y0 + box.y1) / 2, title, fontsize=7, va="center")

@@ -16,6 +16,7 @@ from trainables.core.data._source import Examples
 from trainables.core.errors import SettingError
 from trainables.core.store import Store
 from trainables.core.tasks import Classification
+from trainables.core.training import Training
 
 from ..contracts.toys import digits, same, snapshot, toy, trained
 
@@ -379,3 +380,13 @@ def test_calibration_rows_for_each_view() -> None:
     assert {row["name"] for row in found.rows} == {"calibration_clean", "calibration_gaussian_0.3"}
     assert {row["metric"] for row in found.rows} == {"ece", "rms", "brier", "nll"}
     assert all(row["value"] >= 0 for row in found.rows)
+
+
+def test_a_box_that_does_not_hold_the_data_is_refused() -> None:
+    attack = {"name": "PGD", "eps": 0.1, "steps": 2, "box": [0, 0.5]}
+    message = r"PGD: box \[0.0, 0.5\] does not hold the data, found the value 1;"
+    with pytest.raises(SettingError, match=message):
+        found_of([attack])
+    recipe = {"data": "Digits", "views": {"adv": attack}, "losses": {"main": {"view": "adv"}}}
+    with pytest.raises(SettingError, match=f"views/adv: {message}"):
+        Training(recipe)

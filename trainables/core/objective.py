@@ -15,6 +15,7 @@ from .gradients import Gradients, cosines_of, norms_of
 from .network import Detector, Network
 from .randomness import Draws
 from .tasks import Task
+from .views import fits_box
 from .weighing import Weighing
 
 # The batch as it is, or as `training/augment` left it.
@@ -132,6 +133,15 @@ class Objective(nn.Module):
                 )
             except SettingError as error:
                 raise SettingError(f"{path}: {error}") from None
+
+    def try_boxes(self, x: Tensor) -> None:
+        """Raises `SettingError` for an attack on the batch itself whose box does not hold x."""
+        for label, view in zip(self.made, self.views, strict=True):
+            if self.sources[label] == CLEAN:
+                try:
+                    fits_box(view, x)  # type: ignore[arg-type]
+                except SettingError as error:
+                    raise SettingError(f"views/{label}: {error}") from None
 
     def at(self, progress: float) -> None:
         """Tell the losses that want to know which share of the training is done."""

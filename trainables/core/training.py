@@ -320,6 +320,8 @@ class Training:
         # So that a view which cannot take the data is an error now and not in the first step.
         blank = torch.zeros(2, *facts.shape, device=self.device)
         made.try_views(Batch(blank, self.parts.train.y[:2]), Stream(0, self.device))
+        if isinstance(self.parts.train.x, Tensor):
+            made.try_boxes(self.parts.train.x)
         return made
 
     def _order(self) -> list[Tensor]:

@@ -145,6 +145,19 @@ def fits_task(view: View, task: str) -> None:
         )
 
 
+def fits_box(view: View, x: Tensor) -> None:
+    """Raises `SettingError` for an attack whose box does not hold the inputs x."""
+    box = getattr(view.component, "box", None)
+    if box is None or not x.numel():
+        return
+    for found in (x.amin().item(), x.amax().item()):
+        if not box[0] <= found <= box[1]:
+            raise SettingError(
+                f"{type(view.component).__name__}: box {list(box)} does not hold the data, found "
+                f"the value {found:g}; leave box out to take the data's own"
+            )
+
+
 def describe(view: View) -> dict[str, Any]:
     """How tables name a view: family, short name and threat model (None where it has none)."""
     component = view.component

@@ -18,7 +18,7 @@ from ..randomness import ExampleStreams
 from ..reliability import concerns
 from ..tasks import Task
 from ..threat import Box, size
-from ..views import Attacked, describe, fits_boxes, fits_task, make
+from ..views import Attacked, describe, fits_box, fits_boxes, fits_task, make
 
 
 class OnView(nn.Module):
@@ -103,6 +103,7 @@ class OnView(nn.Module):
     ) -> dict[str, Tensor]:
         """What is kept of every example, on the CPU."""
         attacked = isinstance(self.view, Attacked)
+        fits_box(self.view, batch.x)
         by = None
         if hasattr(self.view.component, "members"):
             by = torch.full((len(batch.x),), -1, device=batch.x.device)
