@@ -74,7 +74,10 @@ def _of_arm(study: dict[str, Any], arm: str, rows: list[dict[str, Any]]) -> dict
         "architecture": clean[0]["trial"]["model"],
         "clean_acc": _percent(clean),
     }
-    about = f"{arm}, mean over {seeds} seeds; {provenance(study)}"
+    n, total = clean[0]["n_examples"], study["num_test"]
+    part = "all" if n == total else f"{n:,} of" if total else f"{n:,}"
+    counted = f"{part} {total:,} test examples" if total else f"{n:,} test examples"
+    about = f"{arm}, mean over {seeds} seeds, {counted}; {provenance(study)}"
     found: dict[str, Any] = {}
     threats = {(row["norm"], row["eps_text"]) for row in accuracy if row["family"] == "adversarial"}
     for norm, eps in sorted(threats):

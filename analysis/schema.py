@@ -46,7 +46,9 @@ _FIELDS: dict[str, list[Any]] = {
         _field("data_units", pa.string(), "units of the inputs, which eps and sigma are in"),
         _field("num_train", pa.int32(), "examples that trials train on"),
         _field("num_validation", pa.int32(), "examples that the search is selected on"),
-        _field("num_test", pa.int32(), "examples that confirmed configurations are tested on"),
+        _field(
+            "num_test", pa.int32(), "examples of the test part; evaluations say how many were used"
+        ),
         _field("primary_metric", pa.string(), "metric that the search sees: <split>/<metric>"),
         _field("goal", pa.string(), "max or min"),
         _field("num_trials", pa.int32(), "trials planned so far, search and confirmation"),
@@ -137,7 +139,7 @@ _FIELDS: dict[str, list[Any]] = {
         _field("family", pa.string(), "clean, noise, corruption, adversarial, calibration, ..."),
         _field("name", pa.string(), "benchmark with its settings: pgd_linf_8/255_20"),
         _field("severity", pa.int8(), "severity of a corruption, 1 to 5"),
-        _field("norm", pa.string(), "linf or l2"),
+        _field("norm", pa.string(), "linf, l2 or l1"),
         _field("eps", pa.float64(), "radius of the threat model", "input units"),
         _field("eps_text", pa.string(), "eps as written: 8/255"),
         _field("steps", pa.int32(), "steps of the attack"),

@@ -7,16 +7,18 @@ count" that it reads: the processor seconds for the first `count` images, one by
 absolute change of their pixels, 0 to 255. Needs imagecorruptions, and nothing of this project.
 """
 
+from __future__ import annotations
+
 import sys
 import time
 import warnings
 from typing import Any
 
-import cv2
-import imagecorruptions
+import cv2  # type: ignore[import-not-found]
+import imagecorruptions  # type: ignore[import-not-found]
 import numpy as np
 from imagecorruptions import corruptions
-from skimage import filters
+from skimage import filters  # type: ignore[import-not-found]
 
 
 def gaussian(image: Any, sigma: float, multichannel: bool = False, **rest: Any) -> Any:

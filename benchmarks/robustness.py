@@ -37,6 +37,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,7 @@ from trainables.core.augmentations.corruption import labels
 from trainables.core.batch import Batch
 from trainables.core.benchmarks.common_corruptions import ALEXNET
 from trainables.core.benchmarks.on_view import OnView
+from trainables.core.corruptions._pixels import SEVERITIES
 from trainables.core.data._source import Examples
 from trainables.core.evaluation import Context, Found, Sample, evaluate, some
 from trainables.core.facts import Facts
@@ -82,7 +84,7 @@ class Size:
 
     `cases` are the networks for PGD with their training steps, `epochs` those of the networks that
     the ensemble attacks at `points` with `budget` of its steps, `images` what is corrupted and
-    augmented, `digits` what is evaluated, `library` how many images the library gets.
+    augmented, `digits` what is evaluated, with corruptions of these `severities`.
     """
 
     cases: tuple[Case, ...]
@@ -90,8 +92,8 @@ class Size:
     points: int
     budget: float
     images: int
-    library: int
     digits: int
+    severities: tuple[int, ...]
     rounds: int
 
 
@@ -106,8 +108,8 @@ SIZES = {
         points=200,
         budget=1.0,
         images=256,
-        library=64,
         digits=500,
+        severities=SEVERITIES,
         rounds=9,
     ),
     "tiny": Size(
@@ -116,8 +118,8 @@ SIZES = {
         points=6,
         budget=0.02,
         images=8,
-        library=2,
         digits=10,
+        severities=(SEVERITY,),
         rounds=2,
     ),
 }
@@ -132,6 +134,7 @@ class Asked:
     device: str
     peers: str
     library: str
+    images: int
     side: int
     only: str
 
@@ -439,62 +442,61 @@ def pictures(n: int, side: int = 32) -> Tensor:
     return (found.clamp(0, 1) * 255).round().byte()
 
 
-class Library:
-    """imagecorruptions, in a process of another environment that lives as long as the block."""
-
-    def __init__(self, python: str, images: Tensor) -> None:
-        self.python = python
-        self.images = images
-
-    def __enter__(self) -> Library:
-        self.folder = tempfile.TemporaryDirectory()
-        path = Path(self.folder.name) / "images.npy"
-        np.save(path, self.images.permute(0, 2, 3, 1).contiguous().numpy())
-        self.process = subprocess.Popen(
-            [self.python, str(Path(__file__).with_name("_library.py")), str(path)],
+@contextmanager
+def library_of(python: str, images: Tensor) -> Iterator[Library]:
+    """imagecorruptions in a process of another environment, which lives as long as the block."""
+    script = Path(__file__).with_name("_library.py")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        np.save(path, images.permute(0, 2, 3, 1).contiguous().numpy())
+        with subprocess.Popen(
+            [python, str(script), str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        self._answer()
-        return self
+        ) as process:
+            found = Library(process, len(images))
+            found.answer()  # that it is ready
+            yield found
 
-    def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-        self.folder.cleanup()
+
+@dataclass(frozen=True)
+class Library:
+    """imagecorruptions, as a process that answers questions on some images."""
+
+    process: subprocess.Popen[str]
+    images: int
 
     def ask(self, label: str) -> tuple[float, float]:
         """Processor seconds per image, and the mean change of a pixel of 0 to 255."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{label} {SEVERITY} {len(self.images)}\n")
+        self.process.stdin.write(f"{label} {SEVERITY} {self.images}\n")
         self.process.stdin.flush()
-        seconds, change = self._answer().split()
-        return float(seconds) / len(self.images), float(change)
+        seconds, change = self.answer().split()
+        return float(seconds) / self.images, float(change)
 
     def seconds(self, label: str) -> float:
         """Processor seconds per image."""
         return self.ask(label)[0]
 
-    def _answer(self) -> str:
+    def answer(self) -> str:
+        """The next line of its words."""
         assert self.process.stdout is not None
         found = self.process.stdout.readline()
         if not found:
-            self.process.wait()
-            raise SystemExit(f"imagecorruptions ended in {self.python!r}; its own words are above")
+            raise SystemExit("the process with imagecorruptions ended; its own words are above")
         return found
 
 
 def corruptions_of(asked: Asked) -> Iterator[Figure]:
     """Every type of corruption, and what the suites of 15 and of 19 cost together."""
-    images = pictures(asked.size.images, asked.side)
+    images = pictures(asked.images, asked.side)
     if not asked.library:
         yield from _corrupted(asked, images, None)
         return
-    with Library(asked.library, images[: asked.size.library]) as library:
+    # One by one it needs no more for the same precision.
+    with library_of(asked.library, images[: max(1, asked.images // 4)]) as library:
         yield from _corrupted(asked, images, library)
 
 
@@ -558,12 +560,14 @@ def _alone(part: str, subject: str, ours: Seconds, rounds: int, outcome: str) ->
 
 def cache_of(asked: Asked) -> Iterator[Figure]:
     """The first evaluation of a model and one that the store knows."""
-    case = Case("ConvNet", (1, 28, 28), 64, 60, 1, 1, {"channels": (8, 16), "hidden": 32})
+    settings = {"channels": (8, 16), "hidden": 32}
+    case = Case("ConvNet", (1, 28, 28), 64, asked.size.cases[0].steps, 1, 1, settings)
     train, test = digits(case.shape)
     model = trained(case, train, device="cpu")
     assert isinstance(train.x, Tensor) and isinstance(test.x, Tensor)
     whole = Examples(torch.cat([test.x, train.x]), torch.cat([test.y, train.y]))
-    benchmarks = ["Clean", "PGD", "CommonCorruptions"]
+    corrupted = {"name": "CommonCorruptions", "severities": asked.size.severities}
+    benchmarks: list[dict[str, Any] | str] = ["Clean", "PGD", corrupted]
     n = asked.size.digits
 
     def call(folder: Path) -> Found:
@@ -606,7 +610,7 @@ def policies() -> dict[str, tuple[dict[str, Any], nn.Module]]:
 
 def policies_of(asked: Asked) -> Iterator[Figure]:
     """Policies on batches against torchvision's on PIL images, both from bytes to floats."""
-    pixels = pictures(asked.size.images)
+    pixels = pictures(asked.images)
     arrays = pixels.permute(0, 2, 3, 1).contiguous().numpy()
     x, y, draws = pixels.float() / 255, torch.arange(len(pixels)), Stream(0)
     to_tensor = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
@@ -690,6 +694,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help='of part "pgd"')
     parser.add_argument("--size", choices=tuple(SIZES), default="full")
+    parser.add_argument("--images", type=int, default=0, help="to corrupt or augment (0: by size)")
     parser.add_argument("--side", type=int, default=32, help="of corrupted images, in pixels")
     parser.add_argument("--only", default="", help="only networks and types whose name holds this")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
@@ -701,6 +706,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.device,
         given.peers,
         given.library,
+        given.images or size.images,
         given.side,
         given.only,
     )

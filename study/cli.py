@@ -222,8 +222,8 @@ def evaluate(
 ) -> None:
     """Benchmarks on a trained model; rows are added to RUN/evaluations.jsonl.
 
-    RUN/examples.npz says of every example how it fared. What is known of the same model, data and
-    benchmark is read from RUN/cache, and an interrupted attack goes on where it was.
+    RUN/evaluated-<n>.npz says of every example how it fared. What is known of the same model, data
+    and benchmark is read from RUN/cache, and an interrupted attack goes on where it was.
 
     Example: python -m study evaluate runs/X --benchmark clean --benchmark gaussian_0.1
     """
@@ -248,7 +248,9 @@ def evaluate(
         if folder.is_dir():
             with (folder / "evaluations.jsonl").open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
-            records.write_examples(folder / "examples.npz", found.judged)
+            # Not `examples.npz`: that is the study's own evaluation of its trial.
+            known = len(list(folder.glob("evaluated-*.npz")))
+            records.write_examples(folder / f"evaluated-{known + 1}.npz", found.judged)
         if as_json:
             _out(rows, True)
         else:

@@ -438,7 +438,7 @@ def _benchmarks(where: str, given: list[Any], data: Mapping[str, Any]) -> list[T
                     views.fits_boxes(view)
         except SettingError as error:
             raise SettingError(f"{where}.{place}: {error}") from None
-    names = [evaluation.name(one) for one in found]
+    names = [name for one in found for name in evaluation.names(one)]
     for name in names:
         if names.count(name) > 1:
             raise SettingError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from benchmarks import data, step
+from benchmarks import data, robustness, step
+from trainables.core.data._source import Examples
 from trainables.core.randomness import derive
+from trainables.core.views import guard
 
 ROOT = Path(__file__).parent.parent
 TINY = step.Case("MLP", (1, 8, 8), 16, 3, 2, 2)
@@ -156,6 +161,160 @@ def test_data_prints_one_figure_for_each_number_of_workers(
     assert (head.split()[0], row.split()[:3]) == ("loader", ["0", "workers", "processor"])
     assert "differ by at most" in last
     assert torch.equal(torch.get_rng_state(), random)
+
+
+# --- robustness -------------------------------------------------------------------------------
+
+SMALL = robustness.SIZES["tiny"].cases[0]
+
+
+def inputs(part: Examples) -> Tensor:
+    """What lies in memory."""
+    assert isinstance(part.x, Tensor)
+    return part.x
+
+
+def robust(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[list[Any], list[str]]:
+    """The figures of the tiny size, and what was left out."""
+    random, threads = torch.get_rng_state(), torch.get_num_threads()
+    robustness.main([*arguments, "--size", "tiny", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.get_num_threads() == threads
+    return report["figures"], report["left_out"]
+
+
+def test_pgd_by_hand_is_ours_to_the_last_bit() -> None:
+    train, test = robustness.digits(SMALL.shape)
+    model = robustness.trained(SMALL, train, device="cpu")
+    x, y = inputs(test)[:16], test.y[:16]
+    by_hand = robustness.climbed(model, x, y, 3)
+    assert torch.equal(robustness.on_batch(model, robustness.attack(3), x, y)(), by_hand)
+    assert 0 < (by_hand - x).abs().amax() <= step.EPS + 1e-6
+
+
+def test_both_precisions_give_a_verdict_on_every_example() -> None:
+    train, test = robustness.digits(SMALL.shape)
+    model = robustness.trained(SMALL, train, device="cpu")
+    part = test.take(torch.arange(24))
+    low, full = (robustness.evaluated(model, part, 2, one)() for one in robustness.PRECISIONS)
+    x, y = inputs(part), part.y
+    x_adv = robustness.climbed(model, x, y, 2)
+    standing = robustness.right(model, x, y) & robustness.right(model, x_adv, y)
+    assert torch.equal(full, standing)
+    assert low.shape == full.shape
+    assert "24 differ" in robustness.verdicts(low, full)
+
+
+def test_verdicts_are_compared_one_by_one() -> None:
+    one, other = torch.tensor([True, True, False, False]), torch.tensor([True, False, False, True])
+    assert robustness.verdicts(one, other) == "accuracy 50.0 / 50.0 %, 2 of 4 differ"
+
+
+def test_rows_are_counted_forward_and_backward() -> None:
+    model = robustness.Counted(torch.nn.Linear(3, 2))
+    with torch.no_grad():
+        model(torch.zeros(5, 3))
+    assert model.rows == 5
+    with guard(model):
+        x = torch.zeros(4, 3, requires_grad=True)
+        torch.autograd.grad(model(x).sum(), x)
+        assert model.rows == 5 + 4 + 4
+        model(torch.zeros(2, 3))
+    assert model.rows == 15
+
+
+def test_digits_are_enlarged_and_keep_their_classes() -> None:
+    small, large = (robustness.digits(shape)[0] for shape in ((1, 8, 8), (3, 16, 16)))
+    assert large.shape == (3, 16, 16)
+    assert torch.equal(small.y, large.y)
+    pooled = torch.nn.functional.avg_pool2d(inputs(large), 2)
+    assert torch.equal(pooled[:, 0], pooled[:, 2])
+    assert (pooled[:, :1] - inputs(small)).abs().mean() < 0.1
+
+
+def test_pictures_are_smooth_and_use_the_range() -> None:
+    found = robustness.pictures(6).float()
+    assert found.shape == (6, 3, 32, 32)
+    assert found.std() > 40
+    assert (found[..., 1:] - found[..., :-1]).abs().mean() < 20
+
+
+def test_a_library_is_found_in_its_folder_and_stands_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "a_peer_of_a_test.py").write_text("ANSWER = 42\n")
+    assert robustness.peer("a_peer_of_a_test", "") is None
+    assert robustness.peer("a_peer_of_a_test", str(tmp_path)).ANSWER == 42
+    assert sys.path[-1] == str(tmp_path)
+    with pytest.raises(SystemExit, match=r"not_there is not in .* pip install --no-deps --target"):
+        robustness.peer("not_there", str(tmp_path))
+
+
+def test_a_library_that_ends_is_an_error() -> None:
+    command = shutil.which("false")
+    assert command is not None
+    with (
+        pytest.raises(SystemExit, match="imagecorruptions ended"),
+        robustness.library_of(command, robustness.pictures(1)),
+    ):
+        pass
+
+
+def test_the_corruptions_process_needs_nothing_of_ours() -> None:
+    text = (ROOT / "benchmarks" / "_library.py").read_text()
+    assert "import imagecorruptions" in text
+    assert not re.search(r"^\s*(from|import) (trainables|benchmarks|torch)", text, re.MULTILINE)
+
+
+def test_robustness_prints_pgd_cache_and_policies(capsys: pytest.CaptureFixture[str]) -> None:
+    found, missing = robust("--part", "pgd", "cache", "policies", capsys=capsys)
+    assert [(one["subject"], one["against"]) for one in found] == [
+        ("PGD-2, ConvNet", "by hand"),
+        ("PGD-2, ConvNet, bfloat16", "ours in float32"),
+        ("second evaluation", "first"),
+        ("AutoAugment", "torchvision v2"),
+        ("RandAugment", "torchvision v2"),
+        ("TrivialAugmentWide", "torchvision v2"),
+        ("AugMix", "torchvision v2"),
+    ]
+    assert "0 of 16 differ" in found[0]["outcome"]
+    assert found[2]["outcome"].startswith("0 of ")
+    for one in found:
+        assert min(one["ours"], one["theirs"]) > 0
+        assert one["low"] <= one["gain"] <= one["high"]
+    assert len(missing) == 1 and "--peers" in missing[0]
+
+
+def test_robustness_counts_the_rows_of_an_ensemble(capsys: pytest.CaptureFixture[str]) -> None:
+    found, _ = robust("--part", "autoattack", "--only", "plainly", capsys=capsys)
+    standard, fast = found
+    assert standard["subject"] == "AutoAttack standard, plainly trained"
+    assert standard["theirs"] is None and standard["gain"] is None
+    assert 1 < fast["ours"] < standard["ours"] / 2
+
+
+def test_robustness_measures_corruptions_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    found, missing = robust("--part", "corruptions", "--images", "2", capsys=capsys)
+    assert len(found) == 19 + 2
+    assert [one["subject"] for one in found[-2:]] == ["all 15 types", "all 19 types"]
+    assert all(one["gain"] is None and one["ours"] > 0 for one in found)
+    # The mean of seconds, not of speeds.
+    seconds = sum(1 / one["ours"] for one in found[:15]) / 15
+    assert found[-2]["ours"] == pytest.approx(1 / seconds)
+    assert len(missing) == 1 and "--library" in missing[0]
+
+
+def test_robustness_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    robustness.main(["--part", "corruptions", "--size", "tiny", "--only", "fog"])
+    out, progress = capsys.readouterr()
+    head, row = out.splitlines()
+    assert head.split()[:5] == ["what", "against", "unit", "ours", "theirs"]
+    assert row.split()[:2] == ["fog", "images/s"]
+    note, line = progress.splitlines()
+    assert "left out" in note
+    assert line.split()[0] == "fog"
 
 
 @pytest.mark.slow

@@ -84,8 +84,8 @@ def test_short_form_of_data() -> None:
             ["'gaussian_0.1_2' has too many parts", "gaussian_<sigma>"],
         ),
         (
-            lambda: catalog.expand("views", "pgd_linf_8/255_20_3"),
-            ["too many parts; the form is pgd_<norm>_<eps>_<steps>."],
+            lambda: catalog.expand("views", "fgsm_linf_8/255_20"),
+            ["too many parts; the form is fgsm_<norm>_<eps>."],
         ),
         (
             lambda: catalog.build("views", {"name": "GaussianNoise", "sigma": -1}),

@@ -28,6 +28,12 @@ NAMES = [
     ({"name": "GaussianNoise", "sigma": "1/4"}, "gaussian_0.25"),
     ("pgd_linf_8/255_20", "pgd_linf_8/255_20"),
     ("pgd_2_0.5", "pgd_l2_0.5_20"),
+    ("pgd_2_0.5_20_5", "pgd_l2_0.5_20_5"),
+    ({"name": "PGD", "norm": 2, "eps": 0.5, "counts": "any"}, "pgd_l2_0.5_20_1_any"),
+    ("fog_3", "fog_3"),
+    ("gaussian_noise_5", "gaussian_noise_5"),
+    ("corruptions", "corruptions"),
+    ("autoattack_linf_8/255", "autoattack_linf_8/255"),
     ({"name": "PGD", "norm": "inf", "eps": 0.1, "steps": 5}, "pgd_linf_0.1_5"),
     ("fgsm_inf_4/255", "fgsm_linf_4/255"),
     ({"name": "OnView", "view": "gaussian_0.1"}, "gaussian_0.1"),
@@ -58,12 +64,18 @@ def test_names_in_tables(config: Any, expected: str) -> None:
     [
         ("gausian_0.1", "Unknown view 'gausian_0.1'"),
         ("gaussian_0.1_3", "too many parts; the form is gaussian_<sigma>"),
-        ("pgd_linf_8/255_20_2", "too many parts; the form is pgd_<norm>_<eps>_<steps>"),
+        ("fgsm_linf_8/255_20", "too many parts; the form is fgsm_<norm>_<eps>"),
         ("pgd_linf_8/255_x", "steps must be a number"),
         ({"name": "PGD", "epsilon": 1}, r"no setting 'epsilon'\. Did you mean 'eps'"),
         ({"name": "OnView", "veiw": "Clean"}, r"no setting 'veiw'\. Did you mean 'view'"),
         ({"name": "OnView", "view": "Cleen"}, "Unknown view 'Cleen'"),
         ({"eps": 1}, "needs a 'name'"),
+        ("fog", "fog needs a severity: fog_1 to fog_5"),
+        ("fog_6", "severity must be a whole number from 1 to 5, found 6"),
+        (
+            {"name": "Corruption", "corruption": "frost", "settings": {"texture": "a"}},
+            r"Frost has no setting 'texture'\. Did you mean 'textures'",
+        ),
     ],
 )
 def test_wrong_benchmarks(config: Any, message: str) -> None:

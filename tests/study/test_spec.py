@@ -393,3 +393,24 @@ def test_a_group_is_a_configuration_without_its_seed() -> None:
     assert group(recipe) == group(dict(reversed(recipe.items())))
     assert group(recipe) != group(recipe | {"data": {"seed": 1}})
     assert group(recipe) != group(recipe | {"losses": {"kl": {"coefficient": 0.6}}})
+
+
+def test_a_corruption_beside_a_suite_that_has_it_is_refused() -> None:
+    suite = {"name": "CommonCorruptions", "types": ["fog", "contrast"]}
+    with pytest.raises(SettingError, match="benchmarks: 'fog_3' stands there twice"):
+        parse(changed(benchmarks=[suite, "fog_3"]))
+    parse(changed(benchmarks=[suite, "brightness_3"]))
+
+
+def test_thorough_benchmarks_are_for_finalists() -> None:
+    suite = ["Clean", "pgd_linf_0.1_5", "autoattack_linf_0.1", "corruptions"]
+    found = parse(changed(benchmarks=suite)).probe.benchmarks
+    assert found is not None
+    assert [one["name"] for one in found] == ["Clean", "PGD"]
+    chosen = parse(changed(benchmarks=suite, probe={"benchmarks": ["autoattack_linf_0.1"]}))
+    assert chosen.probe.benchmarks is not None
+    assert chosen.probe.benchmarks[0]["name"] == "AutoAttack"
+    assert type(chosen).from_resolved(chosen.resolved()).probe == chosen.probe
+    official = {"name": "CommonCorruptions", "types": ["fog"], "source": "official"}
+    with pytest.raises(SettingError, match="official files hold the test part"):
+        parse(changed(benchmarks=suite, probe={"benchmarks": [official]}))

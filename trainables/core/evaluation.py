@@ -135,6 +135,12 @@ def benchmark(config: Mapping[str, Any] | str, context: Context) -> nn.Module:
     return found
 
 
+def names(config: Mapping[str, Any] | str) -> list[str]:
+    """Every name of a benchmark's rows: its own, and those of its parts."""
+    found: Any = benchmark(config, Context())
+    return list(dict.fromkeys([str(found.row["name"]), *getattr(found, "names", ())]))
+
+
 def name(config: Mapping[str, Any] | str) -> str:
     """How tables call a benchmark: "clean", "gaussian_0.1", "pgd_linf_8/255_20"."""
     row: Any = benchmark(config, Context()).row
@@ -193,7 +199,7 @@ def evaluate(
     _mistrust(rows, judged)
     for row, mask in _worst(rows, judged):
         rows.append(row)
-        judged[row["name"]] = {"correct": mask}
+        judged[row["name"]] = {"correct": mask, "number": numbers, "target": examples.y.cpu()}
     return Found(rows, judged)
 
 

@@ -131,6 +131,8 @@ def fits_boxes(view: View) -> None:
     name = type(view.component).__name__
     if isinstance(view, Accompanied):
         raise SettingError(f"{name}: a detector cannot have examples of other data")
+    if hasattr(view.component, "observe"):
+        raise SettingError(f"{name} learns from a loss per image, which a detector does not give")
     if getattr(view.component, "moves", False):
         raise SettingError(f"{name} moves what is in an image, but not the boxes around it")
 

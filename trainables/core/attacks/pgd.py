@@ -39,7 +39,7 @@ class PGD(Iterated):
     random start, which would all be the same, and "kl" without one.
     """
 
-    short = ("pgd", "norm", "eps", "steps")
+    short: tuple[str, ...] = ("pgd", "norm", "eps", "steps", "restarts", "counts")
 
     def __init__(
         self,
@@ -64,6 +64,9 @@ class PGD(Iterated):
         self.climbs = one_of("climbs", climbs, ("task", "kl"))
         self.start_sigma = number("start_sigma", start_sigma, low=0)
         self.seed = whole("seed", seed)
+        # The usual settings have a short name.
+        told = 6 if counts != "last" else 5 if self.restarts > 1 else 4
+        self.short = type(self).short[:told]
         if self.restarts > 1 and not self.random_start:
             raise SettingError(f"restarts needs random_start: true, found restarts={restarts}")
         if self.climbs == "kl" and not self.random_start:

@@ -119,6 +119,14 @@ class CommonCorruptions(nn.Module):
             "source": self.source,
         }
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the rows of every type and severity, and of the types' means."""
+        each = [of_source(describe(one)["name"], self.source) for one in self.views]  # type: ignore[arg-type]
+        return each + [
+            of_source(f"{one}{self._of_severities()}", self.source) for one in self.types
+        ]
+
     def forward(self, model: nn.Module, sample: Sample, task: Task) -> Found:
         """Rows of every type and severity, and of the means."""
         rows: list[Row] = []

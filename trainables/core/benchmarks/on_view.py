@@ -48,6 +48,8 @@ class OnView(nn.Module):
         self.precision = one_of("precision", precision, ("float32", "bfloat16"))
         self.checks = checks
         self.row = describe(self.view)
+        if self.precision != "float32":
+            self.row["protocol"] = f"attacked in {self.precision}, judged in float32"
 
     def forward(self, model: nn.Module, sample: Sample, task: Task) -> Found:
         """One row for each metric; the model must be in evaluation mode."""
