@@ -216,8 +216,14 @@ def _accuracies(trial: TrialHistory) -> Row:
         if rows:  # a later report's figures replace an earlier one's
             found = {}
         for row in rows:
-            found.setdefault(row["family"], []).append(float(row["value"]))
-    clean, robust, corrupt = (found.get(key) for key in ("clean", "adversarial", "corruption"))
+            family = row["family"]
+            if family == "corruption":
+                # Means over severities are none of their own; official and generated never mix.
+                family += f" {row.get('source')}" if row.get("severity") else " mean"
+            found.setdefault(family, []).append(float(row["value"]))
+    clean, robust = found.get("clean"), found.get("adversarial")
+    corrupt = found.get("corruption official") or found.get("corruption generated")
+    corrupt = corrupt or found.get("corruption None")  # ledgers of the first releases
     return {
         "clean_acc": clean[0] if clean else None,
         "robust_acc": min(robust) if robust else None,

@@ -16,6 +16,15 @@ from typing import Any
 from .notes import provenance
 from .statistics import mean_interval
 
+# RobustBench's corruptions_acc is a mean over these and all five severities.
+STANDARD_TYPES = frozenset(
+    (
+        *("gaussian_noise", "shot_noise", "impulse_noise"),
+        *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+        *("snow", "frost", "fog", "brightness"),
+        *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    )
+)
 # What an AutoAttack with the exact settings calls itself.
 STANDARD = "aa-standard"
 
@@ -29,9 +38,7 @@ def entries(made: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """
     study = made["studies"].to_pylist()[0]
     trials = {
-        one["trial_id"]: one
-        for one in made["trials"].drop_columns(["config_json"]).to_pylist()
-        if one["phase"] == "confirm"
+        one["trial_id"]: one for one in made["trials"].to_pylist() if one["phase"] == "confirm"
     }
     arms: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in made["evaluations"].to_pylist():
@@ -67,7 +74,11 @@ def _of_arm(study: dict[str, Any], arm: str, rows: list[dict[str, Any]]) -> dict
         "link": None,
         "name": study["question"] or study["name"],
         "authors": None,
-        "additional_data": False,
+        # A view that brings examples of its own names their data.
+        "additional_data": any(
+            "data" in view
+            for view in json.loads(clean[0]["trial"]["config_json"])["views"].values()
+        ),
         "number_forward_passes": 1,
         "dataset": study["dataset"].lower(),
         "venue": "Unpublished",
@@ -92,7 +103,8 @@ def _of_arm(study: dict[str, Any], arm: str, rows: list[dict[str, Any]]) -> dict
             name: _percent([row for row in mine if row["name"] == name])
             for name in dict.fromkeys(row["name"] for row in mine)
         }
-        doubts = sorted({row["unreliable_why"] for row in mine if row["unreliable_why"]})
+        # What is said of attacks that the figure does not rest on is left to the footnote.
+        doubts = sorted(_doubts(exact or mine))
         key = {"linf": "Linf", "l2": "L2", "l1": "L1"}[norm]
         # Several radii of one norm are several threat models.
         several = len({one for kind, one in threats if kind == norm}) > 1
@@ -102,21 +114,44 @@ def _of_arm(study: dict[str, Any], arm: str, rows: list[dict[str, Any]]) -> dict
             "autoattack_acc": _percent(exact) if exact else None,
             "unreliable": bool(doubts),
             "footnote": "; ".join(
-                [about, *(f"{name}: {value}" for name, value in attacks.items()), *doubts]
+                [
+                    about,
+                    *(f"{name}: {value}" for name, value in attacks.items()),
+                    *sorted(_doubts(mine)),
+                ]
             ),
         }
-    corrupted = [row for row in accuracy if row["family"] == "corruption" and row["severity"]]
-    for source in sorted({row["source"] for row in corrupted if row["source"]}):
-        mine = [row for row in corrupted if row["source"] == source]
+    for source in ("official", "generated"):
+        corrupted = [
+            row
+            for row in accuracy
+            if row["family"] == "corruption" and row["severity"] and row["source"] == source
+        ]
+        if not corrupted:
+            continue
+        mine = [row for row in corrupted if _type_of(row) in STANDARD_TYPES]
+        kinds = {(_type_of(row), row["severity"]) for row in mine}
+        whole = len(kinds) == 5 * len(STANDARD_TYPES) and all(
+            row["n_examples"] == study["num_test"] for row in mine
+        )
         mce = [row for row in rows if row["metric"] == "mce" and row["source"] == source]
         found["corruptions" if source == "official" else f"corruptions_{source}"] = common | {
             "eps": None,
-            "corruptions_acc": _percent(mine),
-            "corruptions_mce": _percent(mce) if mce else None,
-            "footnote": f"{about}; corruptions: {source}, "
-            f"{len({row['name'] for row in mine})} of types and severities",
+            "corruptions_acc": _percent(mine) if whole else None,
+            "corruptions_mce": _percent(mce) if mce and whole else None,
+            "footnote": f"{about}; corruptions: {source}, {len(kinds)} of the "
+            f"{5 * len(STANDARD_TYPES)} standard types and severities",
         }
     return found
+
+
+def _type_of(row: dict[str, Any]) -> str:
+    """The type of a row of one type and severity: fog of fog_3 and of fog_3_official."""
+    return str(row["name"]).removesuffix("_official").removesuffix(f"_{row['severity']}")
+
+
+def _doubts(rows: list[dict[str, Any]]) -> set[str]:
+    return {f"{row['name']}: {row['unreliable_why']}" for row in rows if row["unreliable_why"]}
 
 
 def _percent(rows: list[dict[str, Any]]) -> str:

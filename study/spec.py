@@ -481,15 +481,12 @@ def _search(search: Search, data: Mapping[str, Any], benchmarks: list[Any]) -> S
 
     best: Mapping[str, str] = _task(data).best
     metric = search.metric or f"validation/{next(iter(best))}"
-    known = [f"validation/{one}" for one in best]
+    ways = {f"validation/{one}": way for one, way in best.items()}
     for one in benchmarks:
-        name = evaluation.name(one)
-        if name == "clean":  # its metrics are those without a name
-            continue
-        known += [f"validation/{name}/{one}" for one in best]
-    if metric not in known:
-        raise SettingError(f"search.metric cannot be {metric!r}.{nearest(metric, known)}")
-    right = best[metric.rpartition("/")[2]]
+        ways |= {f"validation/{name}": way for name, way in evaluation.figures(one, best).items()}
+    if metric not in ways:
+        raise SettingError(f"search.metric cannot be {metric!r}.{nearest(metric, ways)}")
+    right = ways[metric]
     if search.mode not in ("", right):
         raise SettingError(f"search.mode must be {right} for {metric}, found {search.mode!r}.")
     return search.model_copy(update={"metric": metric, "mode": right})

@@ -92,6 +92,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _next(self) -> dict[str, Any]:
         training = self.training
         assert training is not None
+        self._test(training)
         # More than once only where the checkpoint is older than the ledger: the same epochs again.
         while self.sent >= training.done:
             self._train(training)
@@ -104,27 +105,13 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         found = training.epoch()
         last = training.done == training.epochs
         evaluations: list[dict[str, Any]] = []
-        if not found.diverged:
-            seed = self.plan["eval_seed"]
-            if found.epoch in self.plan["probe_at"]:
-                probed = training.evaluate(
-                    self.plan["probe_benchmarks"],
-                    part="validation",
-                    limit=self.plan["probe_limit"],
-                    seed=seed,
-                )
-                evaluations += probed.rows
-            if last and self.plan["test"]:
-                tested = training.evaluate(
-                    self.plan["benchmarks"],
-                    part="test",
-                    limit=self.plan["test_limit"],
-                    seed=seed,
-                    checks=True,
-                    store=Path(self.plan["folder"]) / "cache",
-                )
-                evaluations += tested.rows
-                records.write_examples(self.folder / "examples.npz", tested.judged)
+        if found.epoch in self.plan["probe_at"] and not found.diverged:
+            evaluations = training.evaluate(
+                self.plan["probe_benchmarks"],
+                part="validation",
+                limit=self.plan["probe_limit"],
+                seed=self.plan["eval_seed"],
+            ).rows
         records.add_policies(self.folder / "policies.jsonl", found.epoch, found.records)
         probes = {
             f"{row['split']}/{row['name']}/{row['metric']}": row["value"]
@@ -140,8 +127,32 @@ class Trial(tune.Trainable):  # type: ignore[misc]
                 "train_s": found.train_s,
                 "eval_s": found.eval_s + sum(_seconds(evaluations)),
                 "summary": self._summary(training),
+                # What takes long is done after the epoch is saved, and not lost with a worker.
+                "test_due": last and self.plan["test"] and not found.diverged,
             }
         )
+        training.save(self.folder / "last.pt")
+        self._keep_best(training)
+        self._test(training)
+
+    def _test(self, training: Training) -> None:
+        """Run the benchmarks on the test part if that is still due after the last epoch."""
+        if not training.reports or not training.reports[-1].get("test_due"):
+            return
+        tested = training.evaluate(
+            self.plan["benchmarks"],
+            part="test",
+            limit=self.plan["test_limit"],
+            seed=self.plan["eval_seed"],
+            checks=True,
+            store=Path(self.plan["folder"]) / "cache",
+        )
+        records.write_examples(self.folder / "examples.npz", tested.judged)
+        report = training.reports[-1]
+        report["evaluations"] = report["evaluations"] + tested.rows
+        report["eval_s"] += sum(_seconds(tested.rows))
+        report["summary"] = self._summary(training)
+        report["test_due"] = False
         training.save(self.folder / "last.pt")
         self._keep_best(training)
 

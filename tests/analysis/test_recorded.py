@@ -87,13 +87,16 @@ def test_policies_of_repeated_epochs_count_once(tmp_path: Path) -> None:
     # The trial was killed and began again after epoch 0.
     records.add_policies(path, 1, [policy(loss=3.0), policy(policy=1)])
     with path.open("a") as file:
-        file.write('{"epoch": 2, "view": "pol')
+        file.write('{"epoch": 3, "view": "pol')
+    # The next one must not be glued to what a kill cut off.
+    records.add_policies(path, 3, [policy(update=2)])
     export(folder)
     rows = read(folder, "policies")
     assert [(one["epoch"], one["policy"], one["loss"]) for one in rows] == [
         (1, 0, 3.0),
         (1, 1, 1.5),
         (2, 0, None),
+        (3, 0, 1.5),
     ]
     assert rows[0]["operations"] == ["ShearX", "Invert"]
     assert rows[0]["magnitudes"] == [3, 9]

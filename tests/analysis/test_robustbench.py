@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from analysis.__main__ import app
 from analysis.export import tables
-from analysis.robustbench import entries
+from analysis.robustbench import STANDARD_TYPES, entries
 
 from .fake_study import BASELINE, CLEAN, PGD, Ledger, row
 
@@ -76,15 +77,54 @@ def test_doubts_make_a_figure_unreliable(tmp_path: Path) -> None:
     assert "zero gradients" in entry["footnote"]
 
 
+def corrupted(types: Iterable[str], source: str, value: float, n: int = 200) -> list[Any]:
+    suffix = "_official" if source == "official" else ""
+    return [
+        row(
+            f"{kind}_{level}{suffix}",
+            value,
+            n=n,
+            split="test",
+            family="corruption",
+            severity=level,
+            source=source,
+        )
+        for kind in types
+        for level in (1, 2, 3, 4, 5)
+    ]
+
+
+def shown(folder: Path) -> dict[str, Any]:
+    found = entries(tables(folder))
+    return {path.split("/")[1]: one["corruptions_acc"] for path, one in found.items()}
+
+
 def test_corruptions_say_where_they_are_from(tmp_path: Path) -> None:
     rows = [
-        row(f"fog_{level}", value, split="test", family="corruption", severity=level, source=source)
-        for source, value in (("generated", 0.5), ("official", 0.25))
-        for level in (1, 2)
+        *corrupted(STANDARD_TYPES, "generated", 0.5),
+        *corrupted(STANDARD_TYPES, "official", 0.25),
+        # For validation: no part of the mean.
+        *corrupted(["spatter", "speckle_noise"], "official", 0.9),
     ]
-    found = entries(tables(study(tmp_path / "s", *rows)))
-    shown = {path.split("/")[1]: one["corruptions_acc"] for path, one in found.items()}
-    assert shown == {"corruptions": "25.00", "corruptions_generated": "50.00"}
+    folder = study(tmp_path / "s", *rows)
+    assert shown(folder) == {"corruptions": "25.00", "corruptions_generated": "50.00"}
+
+
+def test_a_part_of_the_corruptions_or_of_the_examples_is_no_accuracy(tmp_path: Path) -> None:
+    few = corrupted(["fog"], "official", 0.25)
+    some = corrupted(STANDARD_TYPES, "official", 0.25, n=100)
+    for place, rows in enumerate((few, some)):
+        assert shown(study(tmp_path / f"s{place}", *rows)) == {"corruptions": None}
+
+
+def test_doubts_about_another_attack_do_not_touch_autoattack(tmp_path: Path) -> None:
+    rows = [
+        attack("autoattack_linf_8/255", 0.4, protocol="aa-standard"),
+        attack("fgsm_linf_8/255", 0.6, unreliable=True, unreliable_why="zero gradients"),
+    ]
+    entry = only(study(tmp_path / "s", *rows))
+    assert (entry["autoattack_acc"], entry["unreliable"]) == ("40.00", False)
+    assert "fgsm_linf_8/255: zero gradients" in entry["footnote"]
 
 
 def test_the_command_writes_files(tmp_path: Path) -> None:

@@ -469,7 +469,7 @@ def test_a_wrapped_attack_shows_what_it_wraps() -> None:
     row = views.describe(views.Attacked(made))
     wanted = {"norm": "l2", "eps": 0.5, "steps": 7, "restarts": 3, "family": "adversarial"}
     assert {key: row[key] for key in wanted} == wanted
-    assert row["name"] == "eot_pgd_l2_0.5_7_20"
+    assert row["name"] == "eot_pgd_l2_0.5_7_3_20"
     assert made.box == made.inner.box == (-1.0, 1.0)
     assert float(made.step_size) == pytest.approx(2.5 * 0.5 / 7)
     own = attack("EOT", attack=config | {"box": (0, 2)}, box=None)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.core import evaluation
+from trainables.core import evaluation, views
 from trainables.core.benchmarks.calibration import scores
 from trainables.core.data._source import Examples
 from trainables.core.errors import SettingError
+from trainables.core.facts import Facts
 from trainables.core.store import Store
 from trainables.core.tasks import Classification
 from trainables.core.training import Training
@@ -402,3 +403,68 @@ def test_a_box_that_does_not_hold_the_data_is_refused() -> None:
     recipe = {"data": "Digits", "views": {"adv": attack}, "losses": {"main": {"view": "adv"}}}
     with pytest.raises(SettingError, match=f"views/adv: {message}"):
         Training(recipe)
+
+
+class Nothing(Quantised):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) * torch.nan
+
+
+@pytest.mark.parametrize("attack", ["pgd_linf_0.1_3", "pgd_l2_0.5_3", "autoattack_linf_0.1"])
+def test_outputs_that_are_no_numbers_are_never_right(attack: str) -> None:
+    context = evaluation.Context(box=BOX, checks=True)
+    found = found_of(["Clean", attack], 20, model=Nothing(trained()), context=context)
+    values = {row["name"]: row for row in found.rows if row["metric"] == "accuracy"}
+    assert all(row["value"] == 0 for row in values.values())
+    assert "no finite numbers at 100 %" in values[attack]["unreliable_why"]
+    assert torch.isfinite(found.judged[attack]["l2"]).all()
+
+
+def test_settings_without_a_weight_are_part_of_what_is_kept(tmp_path: Path) -> None:
+    context = evaluation.Context(box=BOX, store=Store(tmp_path))
+    weights = nn.Linear(64, 10)
+    flat, leaky = (
+        nn.Sequential(nn.Flatten(), weights, nn.LeakyReLU(slope)) for slope in (0.0, 3.0)
+    )
+    first = found_of(["Clean"], model=flat, context=context)
+    again = found_of(["Clean"], model=leaky, context=context)
+    assert again.rows[1]["value"] == found_of(["Clean"], model=leaky).rows[1]["value"]
+    assert again.rows[1]["value"] != first.rows[1]["value"]
+
+
+def test_a_box_may_end_where_the_data_end() -> None:
+    x = torch.tensor([[-2.8215], [2.8215]])
+    view = views.make({"name": "PGD", "box": [-2.8215, 2.8215]}, Facts())
+    views.fits_box(view, x)
+    with pytest.raises(SettingError, match=r"found the value 2\.8216"):
+        views.fits_box(view, x + 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"name": "Calibration", "views": ["Mixup"]}, "Mixup cannot be a benchmark"),
+        ({"name": "Calibration", "views": []}, "at least one, found \\[\\]"),
+        ({"name": "Calibration", "views": ["Clean", "clean"]}, "must name different views"),
+        ({"name": "OnView", "view": "UniformPolicies"}, "cannot be a benchmark"),
+    ],
+)
+def test_views_that_change_what_is_right_are_refused(config: Any, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        evaluation.expand(config)
+
+
+def test_far_from_the_border_without_a_box_is_no_doubt() -> None:
+    # Two classes two apart: truly robust at a small eps, and not in a ball as wide as the data.
+    x = torch.randn(100, 1, 20, generator=torch.Generator().manual_seed(0)) * 0.1
+    y = torch.arange(100) % 2
+    x += (4.0 * y - 2).view(-1, 1, 1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(20, 2))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[-1.0], [1.0]]).expand(2, 20))
+        model[1].bias.zero_()
+    context = evaluation.Context(checks=True)
+    (row, _) = evaluation.evaluate(
+        model, ["pgd_linf_0.01_20"], Examples(x, y), TASK, context, split="test", seed=0
+    ).rows
+    assert (row["value"], row["unreliable_why"]) == (1.0, None)

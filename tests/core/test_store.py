@@ -77,3 +77,13 @@ def test_several_processes_make_a_value_once(tmp_path: Path) -> None:
         one.join(60)
         assert one.exitcode == 0
     assert (tmp_path / "made").read_text() == "x"
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_what_a_crash_cut_off_is_made_again(tmp_path: Path, left: int) -> None:
+    store = Store(tmp_path)
+    store.put("one", X)
+    path = tmp_path / "one.pt"
+    path.write_bytes(path.read_bytes()[:left])
+    assert store.get("one") is None
+    assert torch.equal(store.once("one", lambda: X + 1), X + 1)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from trainables.core import threat
 from trainables.core.errors import SettingError
 from trainables.core.randomness import Stream
 from trainables.core.threat import (
@@ -88,3 +89,26 @@ def test_boxes() -> None:
 def test_boxes_that_are_none(box: Any, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         box_of(box)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e30])
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_the_steepest_step_has_length_1_whatever_the_gradients_size(
+    scale: float, norm: str
+) -> None:
+    gradient = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    step = threat.steepest(scale * gradient, norm)
+    torch.testing.assert_close(threat.size(step, norm), torch.ones(5))
+    torch.testing.assert_close(step, threat.steepest(gradient, norm))
+    assert torch.equal(threat.steepest(0 * gradient, norm), 0 * gradient)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_what_is_no_number_stays_where_it_was(norm: str) -> None:
+    x = torch.rand(3, 2, 4)
+    x_adv = x.clone()
+    x_adv[0], x_adv[1, 0], x_adv[2, 1, 0] = torch.nan, torch.inf, 0.5
+    found = threat.enforce(x, x_adv, norm, torch.tensor(0.1), (0.0, 1.0))
+    assert torch.isfinite(found).all()
+    assert torch.equal(found[0], x[0])
+    assert (threat.size(found - x, norm) <= 0.1 + 1e-6).all()

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from . import catalog, views
 from .batch import Batch
-from .data._source import Examples
-from .errors import SettingError
+from .data._source import Examples, data_root
 from .facts import Facts
 from .recipe import SUPPLIED
 from .store import Store, fingerprint
@@ -36,14 +35,15 @@ Judged = dict[str, dict[str, Tensor]]
 class Context:
     """What a benchmark is told beside its settings.
 
-    The data's box, the shape of an input, the number of outputs, the complete data config with its
-    root and its title in tables, and where results may be kept. With `checks` an attack's figures
-    are tested for signs that the attack, and not the model, is weak.
+    The data's box, the shape of an input, the number of outputs, the complete configs of
+    architecture and data, the data's root and title in tables, and where results may be kept. With
+    `checks` an attack's figures are tested for signs that the attack, and not the model, is weak.
     """
 
     box: Box = None
     shape: tuple[int, ...] = ()
     outputs: int = 2
+    architecture: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     root: str = ""
     title: str = ""
@@ -102,8 +102,7 @@ def expand(config: Mapping[str, Any] | str) -> dict[str, Any]:
         return {"name": own["name"]} | _plain(settings) | own
     found = catalog.expand("views", given)
     view = views.make(found, Facts())
-    if not views.judgeable(view):
-        raise SettingError(f"{found['name']} cannot be a benchmark: it changes what is right.")
+    views.fits_judgement(view)
     settings = catalog.settings("views", found["name"])
     return {"name": found["name"]} | _plain(settings) | found
 
@@ -139,6 +138,19 @@ def names(config: Mapping[str, Any] | str) -> list[str]:
     """Every name of a benchmark's rows: its own, and those of its parts."""
     found: Any = benchmark(config, Context())
     return list(dict.fromkeys([str(found.row["name"]), *getattr(found, "names", ())]))
+
+
+def figures(config: Mapping[str, Any] | str, best: Mapping[str, str]) -> dict[str, str]:
+    """What a benchmark has rows of, as <row>/<metric>, and which direction is better.
+
+    `best` are the task's metrics. Those of the clean view have no row's name.
+    """
+    made: Any = benchmark(config, Context())
+    if hasattr(made, "figures"):
+        own: dict[str, str] = made.figures(best)
+        return own
+    row = str(made.row["name"])
+    return {metric if row == "clean" else f"{row}/{metric}": way for metric, way in best.items()}
 
 
 def name(config: Mapping[str, Any] | str) -> str:
@@ -224,9 +236,11 @@ def rehearse(
 
 def _key(model: nn.Module, examples: Examples, context: Context) -> str:
     x = examples.x if isinstance(examples.x, Tensor) else "pictures"
-    state = {name: one for name, one in model.state_dict().items() if isinstance(one, Tensor)}
-    about = json.dumps([dict(context.data), str(type(model)), EVALUATION_VERSION], sort_keys=True)
-    return fingerprint(about, state, x, examples.y)
+    # All that a model's outputs depend on: its modules' settings have no place in its state.
+    state = dict(model.named_parameters()) | dict(model.named_buffers())
+    about = [dict(context.data), dict(context.architecture), EVALUATION_VERSION]
+    root = str(data_root(context.root))
+    return fingerprint(json.dumps(about, sort_keys=True), repr(model), root, state, x, examples.y)
 
 
 def _kept(
@@ -239,7 +253,10 @@ def _kept(
     context: Context,
 ) -> Found:
     """The benchmark's outcome, from the store if it is there."""
-    about = [dict(config), context.box, context.checks, sample.seed, context.root]
+    if getattr(one, "published", False):
+        # What files hold may change without their name.
+        context = replace(context, store=Store())
+    about = [dict(config), context.box, context.checks, sample.seed]
     place = fingerprint(key, sample.numbers, json.dumps(about, sort_keys=True))
     known = context.store.get(place)
     if known is not None:

@@ -36,5 +36,10 @@ def add_policies(path: Path, epoch: int, rows: Sequence[Mapping[str, Any]]) -> N
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"epoch": epoch} | dict(row)) + "\n" for row in rows]
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(lines))
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                # A kill cut the last line off: what follows must not be glued to it.
+                file.write(b"\n")
+        file.write("".join(lines).encode())

@@ -27,11 +27,12 @@ NO_GRADIENT, MORE_STEPS, UNBOUNDED = 0.1, 0.04, 0.05
 def concerns(view: Attacked, model: nn.Module, sample: Sample, task: Task) -> list[str]:
     """What speaks against the figures of an attack, in words; [] where nothing was found.
 
-    Five checks, on at most 100 evenly spaced examples of a classification, [] for other tasks:
-    outputs that are probabilities instead of logits; a randomised model (five passes differ); exact
-    zero gradients at more than 10 % of the examples; five times as many steps that lower accuracy
-    by more than 4 points; and a ball that grows to the whole box, or 64 times its eps where there
-    is none, without accuracy falling below 5 %.
+    Six checks, on at most 100 evenly spaced examples of a classification, [] for other tasks:
+    outputs that are no finite numbers; outputs that are probabilities instead of logits; a
+    randomised model (five passes differ); exact zero gradients at more than 10 % of the examples;
+    five times as many steps that lower accuracy by more than 4 points; and, for attacks of several
+    steps, a ball that grows to the whole box, or where there is none to the range of the examples
+    and 64 times its eps at least, without accuracy falling below 5 %.
     """
     if task.name != "classification":
         return []
@@ -41,6 +42,7 @@ def concerns(view: Attacked, model: nn.Module, sample: Sample, task: Task) -> li
     batch = next(part.batches([torch.arange(len(few))], device=part.y.device))
     probe = _Probe(view, model, task, batch, sample.seed, sample.numbers[few])
     checks: tuple[Callable[[], str], ...] = (
+        probe.infinite,
         probe.probabilities,
         probe.randomised,
         probe.flat,
@@ -65,6 +67,10 @@ class _Probe:
         self.seed, self.numbers = seed, numbers
         with torch.no_grad():
             self.logits: Tensor = model(self.x)
+
+    def infinite(self) -> str:
+        share = (~self.logits.isfinite().all(1)).double().mean().item()
+        return f"outputs are no finite numbers at {100 * share:.0f} % of the examples" * (share > 0)
 
     def probabilities(self) -> str:
         inside = (self.logits >= 0).all() and (self.logits <= 1).all()
@@ -114,13 +120,16 @@ class _Probe:
     def unbounded(self) -> str:
         attack = self.view.component
         # An ensemble's members have radii of their own, and are tested where they are benchmarks.
-        if hasattr(attack, "members") or float(attack.eps) <= 0:
+        # One huge step may jump over all that it should find.
+        if hasattr(attack, "members") or float(attack.eps) <= 0 or attack.steps == 1:
             return ""
-        largest = 64 * float(attack.eps)
+        n = self.x[0].numel()
+        wide = {"linf": 1.0, "l2": n**0.5, "l1": float(n)}[attack.norm]
         if attack.box is not None:
-            n = self.x[0].numel()
-            span = attack.box[1] - attack.box[0]
-            largest = span * {"linf": 1.0, "l2": n**0.5, "l1": float(n)}[attack.norm]
+            largest = wide * (attack.box[1] - attack.box[0])
+        else:
+            span = (self.x.amax() - self.x.amin()).item()
+            largest = max(wide * span, 64 * float(attack.eps))
         wider = copy.deepcopy(self.view)
         left, radius = 1.0, float(attack.eps)
         while radius < largest and left > UNBOUNDED:

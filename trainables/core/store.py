@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -49,7 +50,12 @@ class Store:
         if self.folder is None or not (self.folder / f"{name}.pt").is_file():
             return None
         path = self.folder / f"{name}.pt"
-        return torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
+        try:
+            return torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
+        except (RuntimeError, EOFError, UnpicklingError):
+            # Cut off by a crash of the machine: made again.
+            path.unlink(missing_ok=True)
+            return None
 
     def put(self, name: str, value: Any) -> None:
         """Keep a value."""
@@ -59,7 +65,10 @@ class Store:
         # Another trial may be writing the same.
         unfinished = self.folder / f"{name}.{os.getpid()}.tmp"
         try:
-            torch.save(value, unfinished)
+            with unfinished.open("wb") as file:
+                torch.save(value, file)
+                file.flush()
+                os.fsync(file.fileno())
             unfinished.replace(self.folder / f"{name}.pt")
         finally:
             unfinished.unlink(missing_ok=True)

@@ -133,8 +133,12 @@ class Classification(_Vectors):
         return F.cross_entropy(prediction, y, reduction="none")
 
     def fooled(self, prediction: Tensor, y: Tensor) -> Tensor:
-        """Whether the highest logit is not the target's (of mixed targets: the largest's)."""
-        return prediction.argmax(1) != (y if y.dim() == 1 else y.argmax(1))
+        """Whether the highest logit is not the target's (of mixed targets: the largest's).
+
+        Outputs that are no numbers are right for no class.
+        """
+        wrong = prediction.argmax(1) != (y if y.dim() == 1 else y.argmax(1))
+        return wrong | prediction.isnan().any(1)
 
     def judge(self, prediction: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Every metric per example, [b]."""

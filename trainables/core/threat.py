@@ -83,7 +83,10 @@ def steepest(gradient: Tensor, norm: str) -> Tensor:
         largest = flat.abs().argmax(1, keepdim=True)
         step = torch.zeros_like(flat).scatter(1, largest, flat.gather(1, largest).sign())
         return step.view_as(gradient)
-    return gradient / per_example(size(gradient, norm).clamp_min(1e-12), gradient)
+    # By its largest value first: squares of very small and of very large numbers leave float32.
+    top = per_example(size(gradient, "linf"), gradient)
+    scaled = gradient / torch.where(top > 0, top, 1.0)
+    return scaled / per_example(size(scaled, norm).clamp_min(1e-12), scaled)
 
 
 def uniform_in_ball(like: Tensor, norm: str, eps: Tensor, draws: Draws) -> Tensor:
@@ -108,6 +111,10 @@ def uniform_in_ball(like: Tensor, norm: str, eps: Tensor, draws: Draws) -> Tenso
 
 
 def enforce(x: Tensor, x_adv: Tensor, norm: str, eps: Tensor, box: Box) -> Tensor:
-    """`x_adv` moved into the ball around x and into the box, whatever an attack returned."""
+    """`x_adv` moved into the ball around x and into the box, whatever an attack returned.
+
+    A value that is no finite number becomes that of x.
+    """
+    x_adv = torch.where(x_adv.isfinite(), x_adv, x)
     x_adv = x + project(x_adv - x, norm, eps)
     return x_adv if box is None else torch.clamp(x_adv, *box)

@@ -228,6 +228,7 @@ class Training:
             box=self.box,
             shape=self.parts.train.shape,
             outputs=self.task.width(len(self.parts.classes)),
+            architecture=self.recipe["architecture"],
             data=self.recipe["data"],
             root=self.root,
             title=self.title,

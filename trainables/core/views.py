@@ -126,6 +126,13 @@ def judgeable(view: View) -> bool:
     return not isinstance(view, Accompanied) and not changed
 
 
+def fits_judgement(view: View) -> None:
+    """Raises `SettingError` for a view that a model cannot be judged on."""
+    if not judgeable(view):
+        name = type(view.component).__name__
+        raise SettingError(f"{name} cannot be a benchmark: it changes what is right.")
+
+
 def fits_boxes(view: View) -> None:
     """Raises `SettingError` for a view that a detector cannot have."""
     name = type(view.component).__name__
@@ -152,8 +159,10 @@ def fits_box(view: View, x: Tensor) -> None:
     box = getattr(view.component, "box", None)
     if box is None or not x.numel():
         return
+    # As numbers of x's own precision: data may lie exactly on the box.
+    low, high = x.new_tensor(box).tolist()
     for found in (x.amin().item(), x.amax().item()):
-        if not box[0] <= found <= box[1]:
+        if not low <= found <= high:
             raise SettingError(
                 f"{type(view.component).__name__}: box {list(box)} does not hold the data, found "
                 f"the value {found:g}; leave box out to take the data's own"

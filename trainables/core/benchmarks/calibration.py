@@ -10,16 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import SettingError
 from ..evaluation import Found, Row, Sample
 from ..facts import Facts
 from ..quantities import several, whole
 from ..randomness import ExampleStreams
 from ..tasks import Task
 from ..threat import Box
-from ..views import View, describe, fits_task, make
+from ..views import View, describe, fits_box, fits_judgement, fits_task, make
 
 # Examples in a bin of the root mean square error, as in Hendrycks et al. (arXiv 1812.04606).
 BIN = 100
+SCORES = ("ece", "rms", "brier", "nll")
 
 
 class Calibration(nn.Module):
@@ -53,11 +55,22 @@ class Calibration(nn.Module):
         super().__init__()
         self.bins = whole("bins", bins, low=1)
         facts = Facts(box=box, shape=shape, outputs=outputs)
-        self.views = nn.ModuleList(make(one, facts) for one in several("views", views))
+        made = [make(one, facts) for one in several("views", views)]
+        names = [describe(one)["name"] for one in made]
+        if not names or len(set(names)) < len(names):
+            raise SettingError(f"views must name different views, at least one, found {names!r}")
+        for one in made:
+            fits_judgement(one)
+        self.views = nn.ModuleList(made)
         self.row: Row = describe(make("Clean", facts)) | {
             "family": "calibration",
             "name": "calibration",
         }
+
+    def figures(self, best: Mapping[str, str]) -> dict[str, str]:
+        """What there are rows of, <row>/<metric>, and which direction is better."""
+        names = [f"calibration_{describe(one)['name']}" for one in self.views]  # type: ignore[arg-type]
+        return {f"{name}/{metric}": "min" for name in names for metric in SCORES}
 
     def forward(self, model: nn.Module, sample: Sample, task: Task) -> Found:
         """Four rows for each view."""
@@ -94,6 +107,7 @@ class Calibration(nn.Module):
     def _outputs(
         self, view: View, model: nn.Module, numbers: Tensor, batch: Any, seed: int, task: Task
     ) -> tuple[Tensor, Tensor]:
+        fits_box(view, batch.x)
         seen = view(model, batch, task, ExampleStreams(seed, numbers))
         with torch.no_grad():
             return task.predict(model, seen).double().cpu(), seen.y.cpu()

@@ -119,6 +119,13 @@ class CommonCorruptions(nn.Module):
             "source": self.source,
         }
 
+    def figures(self, best: Mapping[str, str]) -> dict[str, str]:
+        """What there are rows of, <row>/<metric>, and which direction is better."""
+        found = {f"{name}/{metric}": way for name in self.names for metric, way in best.items()}
+        mean = str(self.row["name"])
+        found |= {f"{mean}/{metric}": way for metric, way in best.items()}
+        return found | ({f"{mean}/error": "min"} if "accuracy" in best else {})
+
     @property
     def names(self) -> list[str]:
         """The names of the rows of every type and severity, and of the types' means."""

@@ -18,7 +18,7 @@ from ..randomness import ExampleStreams
 from ..reliability import concerns
 from ..tasks import Task
 from ..threat import Box, size
-from ..views import Attacked, describe, fits_box, fits_boxes, fits_task, make
+from ..views import Attacked, describe, fits_box, fits_boxes, fits_judgement, fits_task, make
 
 
 class OnView(nn.Module):
@@ -45,6 +45,7 @@ class OnView(nn.Module):
     ) -> None:
         super().__init__()
         self.view = make(view, Facts(box=box, shape=shape, outputs=outputs))
+        fits_judgement(self.view)
         self.precision = one_of("precision", precision, ("float32", "bfloat16"))
         self.checks = checks
         self.row = describe(self.view)
@@ -57,18 +58,22 @@ class OnView(nn.Module):
         if task.boxed:
             fits_boxes(self.view)
         parts: list[dict[str, Tensor]] = []
+        low = Lowered(model) if self.precision != "float32" else None
         for numbers, batch in sample.batches():
             name = f"{int(numbers[0])}-{len(numbers)}"
             part = sample.parts.get(name) if self.view.needs_model else None
             if part is None:
-                began = perf_counter()
-                part = self._judged(model, batch, task, ExampleStreams(sample.seed, numbers))
-                part["seconds"] = torch.tensor([perf_counter() - began])
+                since = perf_counter()
+                draws = ExampleStreams(sample.seed, numbers)
+                part = self._judged(model, low, batch, task, draws)
+                part["seconds"] = torch.tensor([perf_counter() - since])
                 if self.view.needs_model:
                     sample.parts.put(name, part)
             parts.append(part)
         whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        # That of the batches, of which some may have been judged before an interruption.
         seconds = whole.pop("seconds").sum().item()
+        checked = perf_counter()
         figures = task.summary(whole)
         reasons = None
         if self.checks and isinstance(self.view, Attacked):
@@ -76,7 +81,7 @@ class OnView(nn.Module):
         about = self.row | {
             "n_examples": len(sample),
             "seed": sample.seed,
-            "duration_s": seconds,
+            "duration_s": seconds + perf_counter() - checked,
             "unreliable": None if reasons is None else bool(reasons),
             "unreliable_why": "; ".join(reasons) if reasons else None,
         }
@@ -101,7 +106,12 @@ class OnView(nn.Module):
         return found
 
     def _judged(
-        self, model: nn.Module, batch: Batch, task: Task, draws: ExampleStreams
+        self,
+        model: nn.Module,
+        low: Lowered | None,
+        batch: Batch,
+        task: Task,
+        draws: ExampleStreams,
     ) -> dict[str, Tensor]:
         """What is kept of every example, on the CPU."""
         attacked = isinstance(self.view, Attacked)
@@ -109,7 +119,7 @@ class OnView(nn.Module):
         by = None
         if hasattr(self.view.component, "members"):
             by = torch.full((len(batch.x),), -1, device=batch.x.device)
-        seen = self._seen(model, batch, task, draws, by)
+        seen = self._seen(model, low, batch, task, draws, by)
         with torch.no_grad():
             prediction = task.predict(model, seen)
             found = dict(task.judge(prediction, seen.y))
@@ -129,6 +139,7 @@ class OnView(nn.Module):
     def _seen(
         self,
         model: nn.Module,
+        low: Lowered | None,
         batch: Batch,
         task: Task,
         draws: ExampleStreams,
@@ -137,9 +148,8 @@ class OnView(nn.Module):
         if not isinstance(self.view, Attacked):
             made: Batch = self.view(model, batch, task, draws)
             return made
-        if self.precision == "float32":
+        if low is None:
             return self.view.forward(model, batch, task, draws, by)
-        low = Lowered(model)
         seen = self.view.forward(low, batch, task, draws, by)
         with torch.no_grad():
             fooled = task.fooled(task.predict(low, seen), seen.y)

@@ -94,6 +94,11 @@ class Perturbations(nn.Module):
             "source": self.source,
         }
 
+    def figures(self, best: Mapping[str, str]) -> dict[str, str]:
+        """What there are rows of, <row>/<metric>, and which direction is better."""
+        names = [of_source(f"perturbation_{one.label}", self.source) for one in self.perturbations]
+        return {f"{name}/flip_probability": "min" for name in [*names, str(self.row["name"])]}
+
     def forward(self, model: nn.Module, sample: Sample, task: Task) -> Found:
         """Rows of every type, and of the means."""
         if task.name not in self.tasks:
