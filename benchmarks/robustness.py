@@ -520,7 +520,8 @@ def _corrupted(asked: Asked, images: Tensor, library: Library | None) -> Iterato
             return found
 
         ours = per_image(made, len(x), now)
-        change = (made() - x).abs().mean().item() * 255
+        both = len(x) if library is None else library.images
+        change = (made() - x)[:both].abs().mean().item() * 255
         if library is None:
             figure = _alone("corruptions", label, ours, asked.rounds, f"change {change:.1f}")
         else:
