@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trainables.core.recipe import resolve
+from trainables.core.training import Training
 
 from .study.in_process import STORAGE, Trial, checkpoints
 
@@ -151,6 +152,33 @@ def test_what_the_ledger_lacks_is_sent_again_and_then_training_goes_on(
     cut, uncut = checkpoints(tmp_path / "cut"), checkpoints(tmp_path / "whole")
     assert cut == uncut
     assert set(cut) == {"trials/0003/last.pt", "trials/0003/best.pt"}
+
+
+def test_a_worker_lost_in_the_test_evaluation_trains_no_epoch_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reports(Trial(config(tmp_path / "whole", test=True)), 4)
+    evaluate, epoch = Training.evaluate, Training.epoch
+
+    def killed(self: Training, *given: Any, **options: Any) -> Any:
+        if options["part"] == "test":
+            raise KeyboardInterrupt
+        return evaluate(self, *given, **options)
+
+    def trained(self: Training) -> Any:
+        raise AssertionError("the epochs were all saved")
+
+    monkeypatch.setattr(Training, "evaluate", killed)
+    first = Trial(config(tmp_path / "lost", test=True))
+    found = reports(first, 3)
+    with pytest.raises(KeyboardInterrupt):
+        first.step()
+    monkeypatch.setattr(Training, "evaluate", evaluate)
+    monkeypatch.setattr(Training, "epoch", trained)
+    found += reports(Trial(config(tmp_path / "lost", test=True, reported=3)), 1)
+    monkeypatch.setattr(Training, "epoch", epoch)
+    assert timeless(found) == timeless(whole)
+    assert {row["split"] for row in found[3]["evaluations"]} == {"test"}
 
 
 def test_epochs_whose_checkpoint_is_lost_are_trained_again(tmp_path: Path) -> None:
