@@ -115,17 +115,22 @@ def _draw(rows: list[tuple[str, list[tuple[str, Any]]]], path: Path, source: Sou
     columns = max(len(cells) for _, cells in rows)
     figure = Figure(figsize=(1.3 * columns + 1.6, 1.35 * len(rows) + 0.4), dpi=130)
     grid = figure.subplots(len(rows), columns, squeeze=False)
+    # Series share one scale, or a larger amplitude would look like a smaller one.
+    clean = [x for _, x in rows[0][1]]
+    low, high = min(x.min().item() for x in clean), max(x.max().item() for x in clean)
+    limits = low - 0.4 * (high - low), high + 0.4 * (high - low)
     for place, (title, cells) in enumerate(rows):
         for axes in grid[place]:
             axes.set_axis_off()
         for axes, (label, x) in zip(grid[place], cells, strict=False):
             if x.dim() == 3:
-                low, high = source.box or (0.0, 1.0)
-                pixels = ((x - low) / (high - low)).clamp(0, 1).permute(1, 2, 0).numpy()
+                dark, bright = source.box or (0.0, 1.0)
+                pixels = ((x - dark) / (bright - dark)).clamp(0, 1).permute(1, 2, 0).numpy()
                 grey = pixels.shape[2] == 1
                 axes.imshow(pixels[:, :, 0] if grey else pixels, cmap="gray", vmin=0, vmax=1)
             else:
                 axes.plot(x.T.numpy(), linewidth=0.8)
+                axes.set_ylim(*limits)
             axes.set_title(label, fontsize=6, pad=2)
         box = grid[place][0].get_position()
         figure.text(0.005, (box.y0 + box.y1) / 2, title, fontsize=7, va="center")
