@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from ..augmentations._images import sides
