@@ -1,6 +1,6 @@
 """What evaluating robustness costs against the libraries that a user would take instead.
 
-    python -m benchmarks.robustness [--part pgd] [--peers DIR] [--library PYTHON] [--rounds N]
+    python -m benchmarks.robustness [--part pgd] [--peers DIR] [--interpreter PYTHON] [--rounds N]
 
 Parts: "pgd" (projected gradient descent against a loop by hand and torchattacks, in bfloat16, and
 with fooled points leaving the batch), "autoattack" (model rows against pyautoattack),
@@ -11,7 +11,7 @@ The libraries are no dependencies of this project. `--peers DIR` is a folder of 
 
     pip install --no-deps --target DIR torchattacks==3.5.1 pyautoattack==0.2.0
 
-`--library PYTHON` is the interpreter of an environment that imagecorruptions still works in:
+`--interpreter PYTHON` is the interpreter of an environment that imagecorruptions still works in:
 
     python3.11 -m venv ENV
     ENV/bin/pip install numpy==1.26.4 scipy numba pillow setuptools==65.5.0 \\
@@ -73,8 +73,8 @@ LONGER = 4  # the long attack has so many times the steps of the short one
 INSTALL = "pip install --no-deps --target DIR torchattacks==3.5.1 pyautoattack==0.2.0"
 MISSING = {
     "peers": f"without --peers DIR torchattacks and pyautoattack are left out; make DIR: {INSTALL}",
-    "library": "without --library PYTHON imagecorruptions is left out; --help says how to make its "
-    "environment",
+    "interpreter": "without --interpreter PYTHON imagecorruptions is left out; --help says how to "
+    "make its environment",
 }
 
 
@@ -133,7 +133,7 @@ class Asked:
     rounds: int
     device: str
     peers: str
-    library: str
+    interpreter: str
     images: int
     side: int
     only: str
@@ -445,7 +445,7 @@ def pictures(n: int, side: int = 32) -> Tensor:
 
 
 @contextmanager
-def library_of(python: str, images: Tensor) -> Iterator[Library]:
+def child_of(python: str, images: Tensor) -> Iterator[Library]:
     """imagecorruptions in a process of another environment, which lives as long as the block."""
     script = Path(__file__).with_name("_library.py")
     with tempfile.TemporaryDirectory() as folder:
@@ -494,11 +494,11 @@ class Library:
 def corruptions_of(asked: Asked) -> Iterator[Figure]:
     """Every type of corruption, and what the suites of 15 and of 19 cost together."""
     images = pictures(asked.images, asked.side)
-    if not asked.library:
+    if not asked.interpreter:
         yield from _corrupted(asked, images, None)
         return
     # One by one it needs no more for the same precision.
-    with library_of(asked.library, images[: max(1, asked.images // 4)]) as library:
+    with child_of(asked.interpreter, images[: max(1, asked.images // 4)]) as library:
         yield from _corrupted(asked, images, library)
 
 
@@ -650,7 +650,7 @@ PARTS = {
     "policies": policies_of,
 }
 # What the option is needed for.
-NEEDED = {"peers": ("pgd", "autoattack"), "library": ("corruptions",)}
+NEEDED = {"peers": ("pgd", "autoattack"), "interpreter": ("corruptions",)}
 
 
 def left_out(parts: Sequence[str], asked: Asked) -> list[str]:
@@ -692,7 +692,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--part", nargs="+", choices=tuple(PARTS), default=list(PARTS))
     parser.add_argument("--peers", default="", help="folder with torchattacks and pyautoattack")
-    parser.add_argument("--library", default="", help="interpreter that imports imagecorruptions")
+    parser.add_argument(
+        "--interpreter", default="", help="interpreter that imports imagecorruptions"
+    )
     parser.add_argument("--rounds", type=int, default=0, help="rounds of both sides (0: by size)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help='of part "pgd"')
@@ -708,7 +710,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.rounds or size.rounds,
         given.device,
         given.peers,
-        given.library,
+        given.interpreter,
         given.images or size.images,
         given.side,
         given.only,

@@ -257,7 +257,7 @@ def test_a_library_that_ends_is_an_error() -> None:
     assert command is not None
     with (
         pytest.raises(SystemExit, match="imagecorruptions ended"),
-        robustness.library_of(command, robustness.pictures(1)),
+        robustness.child_of(command, robustness.pictures(1)),
     ):
         pass
 
@@ -303,7 +303,7 @@ def test_robustness_measures_corruptions_alone(capsys: pytest.CaptureFixture[str
     # The mean of seconds, not of speeds.
     seconds = sum(1 / one["ours"] for one in found[:15]) / 15
     assert found[-2]["ours"] == pytest.approx(1 / seconds)
-    assert len(missing) == 1 and "--library" in missing[0]
+    assert len(missing) == 1 and "--interpreter" in missing[0]
 
 
 def test_robustness_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
