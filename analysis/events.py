@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE = "ledger.jsonl"
 
 Event = dict[str, Any]
@@ -47,8 +47,9 @@ def read(path: str | Path) -> Events:
     """All events of a ledger; `path` is the ledger or the study's folder.
 
     A last line without a newline or without valid JSON is what a killed writer leaves behind; it
-    is left out and counted in `torn_bytes`. Raises `LedgerError` for a missing ledger, a damaged
-    line elsewhere, a ledger that does not begin with a study, and a newer schema version.
+    is left out and counted in `torn_bytes`. Events of older schema versions come out as those of
+    today (`upgraded`). Raises `LedgerError` for a missing ledger, a damaged line elsewhere, one
+    that does not begin with a study, and a newer schema version.
     """
     path = Path(path)
     if path.is_dir():
@@ -69,9 +70,65 @@ def read(path: str | Path) -> Events:
             raise LedgerError(f"{path}, line {number}: {error}") from None
         if number == 1:
             check_study(path, events[0])
+        elif events[-1]["event"] == "upgraded":
+            _check_version(path, events[-1])
     if not events:
         raise LedgerError(f"{path}: the ledger holds no study; nothing was recorded in it")
+    events[:] = upgraded(events)
     return events
+
+
+def version(events: Iterable[Event]) -> int:
+    """The schema version that the next event of a ledger with these events has to be of."""
+    return max(
+        int(one["schema_version"]) for one in events if one["event"] in ("study", "upgraded")
+    )
+
+
+def latest(events: Iterable[Event]) -> str:
+    """The last event of those that say where a study as a whole stands; "" before the first."""
+    whole = ("segment", "interrupted", "paused", "aborted", "finished", "extended")
+    return next((one["event"] for one in reversed(list(events)) if one["event"] in whole), "")
+
+
+def upgraded(events: Iterable[Event]) -> list[Event]:
+    """Events of all schema versions as events of today; nothing on disk is changed.
+
+    Version 1 had no `stopped` (it follows the report that decided so, here without its cutoff and
+    rank, which were not recorded) and no `failed` (it precedes the end by an error). The first
+    driver of a newer version that goes on with a ledger records `upgraded` before anything else.
+    """
+    found: list[Event] = []
+    old = True
+    for event in events:
+        kind = event["event"]
+        if kind in ("study", "upgraded"):
+            old = int(event["schema_version"]) < 2
+        if old and kind == "ended" and event.get("reason") == "error":
+            found.append(
+                {
+                    "event": "failed",
+                    "time": event["time"],
+                    "trial": event["trial"],
+                    "class": "error",
+                }
+                | dict(event.get("error") or {"type": "", "text": ""})
+            )
+        found.append(event)
+        if old and kind == "report" and event.get("decision") == "stop":
+            found.append(
+                {
+                    "event": "stopped",
+                    "time": event["time"],
+                    "trial": event["trial"],
+                    "epoch": event["epoch"],
+                    "rung": event["rung"],
+                    "cutoff": None,
+                    "rank": None,
+                    "of": None,
+                }
+            )
+    return found
 
 
 def encode(event: Mapping[str, Any]) -> str:
@@ -126,7 +183,11 @@ _SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 def check_study(path: Path, first: Event) -> None:
     if first["event"] != "study":
         raise LedgerError(f"{path}: must begin with the event 'study', found {first['event']!r}")
-    version = first.get("schema_version")
+    _check_version(path, first)
+
+
+def _check_version(path: Path, event: Event) -> None:
+    version = event.get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise LedgerError(f"{path}: schema_version must be 1 or more, found {version!r}")
     if version > SCHEMA_VERSION:

@@ -17,10 +17,15 @@ class TrialHistory:
     planned: Event
     started_at: datetime | None = None
     ended: Event | None = None
+    stopped: Event | None = None  # why its schedule ended it
+    failed: Event | None = None  # of which class its failure was
     work_s: float = 0.0
     retries: int = 0
+    fallbacks: int = 0  # how often a checkpoint could not be read and an earlier one was taken
+    superseded: bool = False  # it confirms a configuration that is no longer among the best
     reports: dict[int, Event] = field(default_factory=dict)
     _since: datetime | None = None
+    _paused: bool = False
 
     @property
     def number(self) -> int:
@@ -28,10 +33,20 @@ class TrialHistory:
 
     @property
     def state(self) -> str:
-        """Optuna's words: WAITING before the first start, RUNNING until an end is recorded."""
+        """Optuna's words: WAITING before the first start, RUNNING until an end is recorded.
+
+        PAUSED is ours: the trial waits at a rung for its promotion.
+        """
         if self.ended is not None:
             return str(self.ended["state"])
+        if self._paused:
+            return "PAUSED"
         return "WAITING" if self.started_at is None else "RUNNING"
+
+    @property
+    def phase(self) -> str:
+        """search, confirm, or superseded: a confirmation that is no part of the answer any more."""
+        return "superseded" if self.superseded else str(self.planned["phase"])
 
     @property
     def diverged(self) -> bool:
@@ -47,6 +62,7 @@ class TrialHistory:
         kind = event["event"]
         if kind == "started":
             self.started_at = self.started_at or now
+            self._paused = False
             # The time since the last event was spent waiting for a resume, not working.
             self._since = now
             return
@@ -55,10 +71,23 @@ class TrialHistory:
             self._since = now
         if kind == "report":
             self.reports.setdefault(int(event["epoch"]), event)
+            self._paused = event["decision"] == "pause"
+            if self._paused:
+                self._since = None
         elif kind == "ended":
             self.ended = event
+        elif kind == "stopped":
+            self.stopped = event
+        elif kind == "failed":
+            self.failed = event
         elif kind == "retried":
             self.retries += 1
+        elif kind == "checkpoint":
+            self.fallbacks += 1
+        elif kind == "reopened":
+            # The study was extended by epochs: the same trial has further to go.
+            self.planned = {**self.planned, "recipe": event["recipe"], "group": event["group"]}
+            self.ended = self._since = None
 
 
 @dataclass
@@ -68,7 +97,11 @@ class History:
     study: Event = field(default_factory=dict)
     trials: dict[int, TrialHistory] = field(default_factory=dict)
     status: str = "created"
+    why: str = ""  # it is paused or was ended
     finished_at: datetime | None = None
+    extensions: list[Event] = field(default_factory=list)
+    finishes: int = 0
+    exhausted: set[tuple[str, str]] = field(default_factory=set)  # arms without a new configuration
 
     def in_order(self) -> list[TrialHistory]:
         """The trials by number."""
@@ -87,11 +120,24 @@ def fold(events: Iterable[Event]) -> History:
         if kind == "study":
             history.study = event
         elif kind == "segment":
-            history.status, history.finished_at = "running", None
-        elif kind == "interrupted":
-            history.status = "interrupted"
+            history.status, history.why, history.finished_at = "running", "", None
+        elif kind in ("interrupted", "paused", "aborted"):
+            history.status, history.why = kind, str(event.get("reason", ""))
         elif kind == "finished":
             history.status, history.finished_at = "finished", when(event)
+            history.finishes += 1
+        elif kind == "extended":
+            # A finished study that was extended is not finished any more.
+            history.status, history.finished_at = "interrupted", None
+            history.exhausted.clear()
+            history.extensions.append(event)
+        elif kind == "exhausted":
+            history.exhausted.add((event["arm"], event["weighter"]))
+        elif kind == "confirming":
+            chosen = {one for numbers in event["winners"].values() for one in numbers}
+            for trial in history.trials.values():
+                if trial.planned["phase"] == "confirm":
+                    trial.superseded = trial.planned["place"] not in chosen
         elif kind == "planned":
             history.trials.setdefault(int(event["trial"]), TrialHistory(planned=event))
         elif event.get("trial") in history.trials:

@@ -158,7 +158,7 @@ def test_a_finished_last_line_that_is_no_event_is_an_error(tmp_path: Path) -> No
 
 def test_newer_versions_are_refused(tmp_path: Path) -> None:
     newer = encode({**STUDY, "schema_version": SCHEMA_VERSION + 1})
-    with pytest.raises(LedgerError, match=r"schema version 2.*reads up to 1; update it"):
+    with pytest.raises(LedgerError, match=r"schema version 3.*reads up to 2; update it"):
         read(write(tmp_path / "ledger.jsonl", newer))
 
 
