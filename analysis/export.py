@@ -55,13 +55,18 @@ def tables(folder: Path | str) -> dict[str, Any]:
 
     Raises `NotAStudyError` where `resolved.json` or `ledger.jsonl` is missing or unreadable.
     """
-    resolved, history = _read(Path(folder))
+    return tables_with_history(folder)[0]
+
+
+def tables_with_history(folder: Path | str) -> tuple[dict[str, Any], History]:
+    """`tables(folder)`, and what else the ledger tells: why trials stopped, the study's course."""
+    resolved, history, storage = _read(Path(folder))
     study_id = str(resolved["study_id"])
     trials = history.in_order()
     ranges = _ranges(trials)
     rows: dict[str, list[Row]] = {
         "studies": [_study_row(resolved, history)],
-        "trials": [_trial_row(resolved, one) for one in trials],
+        "trials": [_trial_row(resolved, one, storage) for one in trials],
         "params": [row for one in trials for row in _param_rows(one, ranges)],
         "reports": [row for one in trials for row in _report_rows(one)],
         "evaluations": [row for one in trials for row in _evaluation_rows(one)],
@@ -72,7 +77,8 @@ def tables(folder: Path | str) -> dict[str, Any]:
             row["study_id"] = study_id
             if "trial" in row:
                 row["trial_id"] = f"{study_id}-{row['trial']:04d}"
-    return {name: pa.Table.from_pylist(rows[name], schema(name, study_id)) for name in TABLES}
+    made = {name: pa.Table.from_pylist(rows[name], schema(name, study_id)) for name in TABLES}
+    return made, history
 
 
 def export(folder: Path | str, made: Mapping[str, Any] | None = None) -> list[Path]:
@@ -108,7 +114,8 @@ def load_study(folder: Path | str) -> StudyFrames:
     return StudyFrames(**frames)
 
 
-def _read(folder: Path) -> tuple[Row, History]:
+def _read(folder: Path) -> tuple[Row, History, str]:
+    """The resolved study, its history and the storage of its checkpoints ("": the folder)."""
     from . import events
 
     for name in ("resolved.json", "ledger.jsonl"):
@@ -124,7 +131,12 @@ def _read(folder: Path) -> tuple[Row, History]:
     for key in ("study", "study_id", "arms"):
         if not isinstance(resolved, dict) or key not in resolved:
             raise NotAStudyError(f"{folder}/resolved.json is not a resolved study: it has no {key}")
-    return resolved, fold(ledger)
+    found = fold(ledger)
+    if found.extensions:
+        # The ledger has an extension before `resolved.json` has it.
+        resolved = found.extensions[-1].get("study") or resolved
+    begun = [one.get("storage") or "" for one in ledger if one["event"] == "segment"]
+    return resolved, found, next(iter(begun), "")
 
 
 def _study_row(resolved: Row, history: History) -> Row:
@@ -162,8 +174,9 @@ def _study_row(resolved: Row, history: History) -> Row:
     }
 
 
-def _trial_row(resolved: Row, trial: TrialHistory) -> Row:
+def _trial_row(resolved: Row, trial: TrialHistory, storage: str) -> Row:
     planned, ended = trial.planned, trial.ended or {}
+    checkpoints = f"trials/{trial.number:04d}"
     recipe = planned.get("recipe", {})
     summary, error = ended.get("summary") or {}, ended.get("error") or {}
     views = recipe.get("views", {}).values()
@@ -173,7 +186,7 @@ def _trial_row(resolved: Row, trial: TrialHistory) -> Row:
     return {
         "trial": trial.number,
         "number": trial.number,
-        "phase": planned["phase"],
+        "phase": trial.phase,
         "arm": planned["arm"],
         "weighter": planned["weighter"],
         "group_id": planned["group"],
@@ -188,6 +201,7 @@ def _trial_row(resolved: Row, trial: TrialHistory) -> Row:
         "epochs_done": len(trial.reports),
         "max_t": resolved.get("schedule", {}).get("max_epochs"),
         "retries": trial.retries,
+        "fallbacks": trial.fallbacks,
         "model": recipe.get("architecture", {}).get("name"),
         "dataset": recipe.get("data", {}).get("name"),
         "loss_set": "+".join(one["name"] for one in recipe.get("losses", {}).values()) or None,
@@ -198,7 +212,9 @@ def _trial_row(resolved: Row, trial: TrialHistory) -> Row:
         "num_params": summary.get("num_params"),
         "error_type": error.get("type"),
         "error_text": error.get("text"),
-        "checkpoint_path": f"trials/{trial.number:04d}" if started else None,
+        "checkpoint_path": "/".join(filter(None, (storage.rstrip("/"), checkpoints)))
+        if started
+        else None,
         "config_json": _json(recipe),
     }
 

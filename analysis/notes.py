@@ -8,11 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .history import History, when
+from .metrics import readable
+
 if TYPE_CHECKING:
     from .tables import Benchmark, TableRow
 
 FEW_SEEDS = 3
 LITTLE_WEIGHT = 0.1
+
+# Ends of a failed trial that are not an error of what it ran.
+_CLASSES = {"diverged": "diverged", "oom": "ran out of memory", "lost": "lost with every retry"}
 
 _UNITS = {
     "sigma": "standard deviation, in units of the input",
@@ -40,7 +46,53 @@ def make_notes(
         *_budget(rows),
         *_passes(rows),
         *_failures(trials),
+        *_mishaps(trials),
+        *_superseded(trials),
     )
+
+
+def course_notes(history: History) -> tuple[str, ...]:
+    """What the ledger tells of the study's course beside its trials: breaks, growth, exhaustion."""
+    return (*_break(history), *_exhausted(history), *_extensions(history))
+
+
+def _break(history: History) -> list[str]:
+    if history.status not in ("paused", "aborted") or not history.why:
+        return []
+    return [f"The study was {history.status}: {history.why}."]
+
+
+def _exhausted(history: History) -> list[str]:
+    trials = [one.planned for one in history.trials.values() if one.planned["phase"] == "search"]
+    notes = []
+    for arm, weighter in sorted(history.exhausted):
+        own = sum((one["arm"], one["weighter"]) == (arm, weighter) for one in trials)
+        notes.append(
+            f"{arm} × {weighter}: the search ran out of new configurations after {own} "
+            f"trial{'' if own == 1 else 's'}; it has tried all that its ranges allow."
+        )
+    return notes
+
+
+def _extensions(history: History) -> list[str]:
+    """What the study was extended by, and whether somebody could have known the test figures."""
+    tested = [
+        when(report)
+        for trial in history.trials.values()
+        for report in trial.reports.values()
+        if any(row.get("split") == "test" for row in report.get("evaluations") or [])
+    ]
+    notes = []
+    for event in history.extensions:
+        what = ", ".join(map(str, event.get("changes") or ())) or "nothing named"
+        if tested and min(tested) < when(event):
+            notes.append(
+                f"Extended ({what}) after test figures were known: the selection still reads "
+                "validation figures alone, but the decision to go on may have read the test's."
+            )
+        else:
+            notes.append(f"Extended ({what}) before any test figure was known.")
+    return notes
 
 
 def _status(study: dict[str, Any]) -> list[str]:
@@ -122,12 +174,21 @@ def _setting(key: str, value: Any) -> str:
 
 def _selection(study: dict[str, Any], resolved: dict[str, Any], split: str) -> str:
     better = "lowest" if study["goal"] == "min" else "highest"
+    several = resolved.get("search", {}).get("objectives") or {}
     rule = f"Selection: {better} {study['primary_metric']} among each arm's search trials"
     if split != "test":
-        return f"{rule}; nothing is confirmed on fresh seeds yet."
+        first = ", the first of several objectives" if len(several) > 1 else ""
+        return f"{rule}{first}; nothing is confirmed on fresh seeds yet."
     top = int(resolved.get("confirm", {}).get("top") or 1)
+    if len(several) > 1:
+        named = " and ".join(f"{readable(name)} ({mode})" for name, mode in several.items())
+        rule = (
+            f"Selection: of each arm's longest trained search trials the first {top} by {named} "
+            "together, Pareto front by front, the least crowded first"
+        )
     if top > 1:
-        rule += f", then the best of the top {top} by its mean over the confirmation seeds"
+        mean = f"mean {study['primary_metric']}" if len(several) > 1 else "mean"
+        rule += f", then the best of the top {top} by its {mean} over the confirmation seeds"
     return f"{rule}; test figures chose nothing."
 
 
@@ -171,26 +232,57 @@ def _passes(rows: Sequence[TableRow]) -> list[str]:
 
 def _failures(trials: Sequence[dict[str, Any]]) -> list[str]:
     return [
-        *_counted(trials, "diverged", lambda one: one["stop_reason"] == "diverged"),
+        *_counted(trials, _CLASSES["diverged"], lambda one: one["stop_reason"] == "diverged"),
         *_counted(
             trials,
             "failed",
-            lambda one: one["state"] == "FAIL" and one["stop_reason"] != "diverged",
+            lambda one: one["state"] == "FAIL" and one["stop_reason"] not in _CLASSES,
         ),
+        *_counted(trials, _CLASSES["oom"], lambda one: one["stop_reason"] == "oom"),
+        *_counted(trials, _CLASSES["lost"], lambda one: one["stop_reason"] == "lost"),
+    ]
+
+
+def _mishaps(trials: Sequence[dict[str, Any]]) -> list[str]:
+    """What the study survived: it costs time and changes no figure."""
+    return [
+        *_summed(trials, "retries", "Retries after a lost process"),
+        *_summed(trials, "fallbacks", "Checkpoints that could not be read, an earlier one taken"),
+    ]
+
+
+def _summed(trials: Sequence[dict[str, Any]], column: str, what: str) -> list[str]:
+    counts: Counter[str] = Counter()
+    for one in trials:
+        counts[_place(one)] += one[column] or 0
+    where = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
+    return [f"{what}: {where}."] if where else []
+
+
+def _superseded(trials: Sequence[dict[str, Any]]) -> list[str]:
+    count = sum(one["phase"] == "superseded" for one in trials)
+    if not count:
+        return []
+    many = "confirmation" if count == 1 else "confirmations"
+    return [
+        f"Left out of the answer: {count} {many} of configurations that are no longer among the "
+        "best of their arms since the study was extended."
     ]
 
 
 def _counted(
     trials: Sequence[dict[str, Any]], what: str, hit: Callable[[dict[str, Any]], bool]
 ) -> list[str]:
-    counts = Counter(
-        f"{one['arm']} × {one['weighter']} ({one['phase']})" for one in trials if hit(one)
-    )
+    counts = Counter(_place(one) for one in trials if hit(one))
     if not counts:
         return []
     total = sum(counts.values())
     where = ", ".join(f"{label} {count}" for label, count in counts.items())
     return [f"{total} trial{'' if total == 1 else 's'} {what}: {where}."]
+
+
+def _place(trial: Mapping[str, Any]) -> str:
+    return f"{trial['arm']} × {trial['weighter']} ({trial['phase']})"
 
 
 def weight_notes(
@@ -216,7 +308,7 @@ def weight_notes(
     for one in trials:
         if one["state"] != "COMPLETE":
             continue
-        place = f"{one['arm']} × {one['weighter']} ({one['phase']})"
+        place = _place(one)
         whole[place] = whole.get(place, 0) + 1
         share = _share(last.get(one["trial_id"], {}), main.get(one["trial_id"], ""))
         if share is not None and share < LITTLE_WEIGHT:

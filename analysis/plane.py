@@ -64,7 +64,7 @@ def clean_robust(tables: Mapping[str, Any]) -> Figure:
     metric = table.metric
     robust = _robust_benchmarks(tables["evaluations"], metric)
     labels = labels_of(tables["studies"].to_pylist()[0])
-    looks = _looks(labels)
+    looks = looks_of(labels)
     points = _points(tables, robust, metric)
     means = _means(table, set(robust))
     # The legend beside the panels needs a line for each arm and weighter.
@@ -158,21 +158,21 @@ def _means(table: RobustnessTable, robust: set[str]) -> list[_Mean]:
     return found
 
 
-def _looks(labels: Sequence[Label]) -> dict[Label, dict[str, Any]]:
+def looks_of(labels: Sequence[Label]) -> dict[Label, dict[str, Any]]:
     """Colour by arm, marker by weighter; the ninth arm and later are hollow."""
     arms = list(dict.fromkeys(arm for arm, _ in labels))
     weighters = list(dict.fromkeys(one for _, one in labels))
-    looks = {}
+    found = {}
     for arm, weighter in labels:
         place = arms.index(arm)
         colour = COLOURS[place % len(COLOURS)]
-        looks[arm, weighter] = {
+        found[arm, weighter] = {
             "color": colour,
             "marker": MARKERS[weighters.index(weighter) % len(MARKERS)],
             "markeredgecolor": colour,
             "fillstyle": "full" if place < len(COLOURS) else "none",
         }
-    return looks
+    return found
 
 
 def _draw_points(

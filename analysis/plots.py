@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .corrupted import corruptions
 from .metrics import Metric, readable
 from .metrics import metric as metric_of
+from .objectives import objectives, volume_over_time
 from .plane import clean_robust
 from .style import (
     BLACK,
@@ -148,6 +149,7 @@ _ENDINGS: dict[str, tuple[str, str, str, float, float]] = {
     "rung": ("stopped at a rung", VERMILLION, "x", 0.8, 0.55),
     "diverged": ("diverged", BLACK, "*", 0.8, 0.9),
     "error": ("failed", BLACK, "s", 0.8, 0.6),
+    "paused": ("paused at a rung", "#CC79A7", "|", 0.8, 0.7),
     "open": ("still running", "#009E73", ">", 0.9, 0.8),
 }
 
@@ -155,7 +157,8 @@ _ENDINGS: dict[str, tuple[str, str, str, float, float]] = {
 def _ending(trial: dict[str, Any]) -> str:
     if trial["stop_reason"] in ("diverged", "rung"):
         return str(trial["stop_reason"])
-    return {"COMPLETE": "complete", "PRUNED": "rung", "FAIL": "error"}.get(trial["state"], "open")
+    kinds = {"COMPLETE": "complete", "PRUNED": "rung", "FAIL": "error", "PAUSED": "paused"}
+    return kinds.get(trial["state"], "open")
 
 
 def _draw_curve(
@@ -220,6 +223,8 @@ def _whole_epochs(axes: Axes) -> None:
 FIGURES = {
     "learning_curves": (learning_curves, True),
     "clean_robust": (clean_robust, True),
+    "objectives": (objectives, False),
+    "hypervolume": (volume_over_time, False),
     "corruptions": (corruptions, False),
     "policies": (policies, False),
 }

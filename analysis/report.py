@@ -13,15 +13,32 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from . import formats
-from .export import export, tables
+from . import formats, objectives, stops
+from .export import export, tables_with_history
+from .history import History
+from .metrics import metric as metric_of
 from .notes import provenance, sizes
 from .plots import write_figures
+from .style import labels_of
 from .tables import RobustnessTable, metrics_of, robustness_table
 
+_FRONT = (
+    "The Pareto front of the search over all arms, validation figures at the last report: none of "
+    "these trials is dominated by another in all objectives together."
+)
+_SPENT = (
+    "What was spent on each arm: trials, epochs, training and validation time of its search, its "
+    "share of all arms' search, and the time of its confirmation with the test."
+)
+_RUNGS = (
+    "What the schedule decided at its rungs. Cutoffs are what it asked for, from the lowest to the "
+    "highest, where the ledger has them."
+)
 _ALTERNATIVES = {
     "learning_curves": "Learning curves: the search's metric against the epoch, by arm.",
     "clean_robust": "Clean figures against robust ones, by trial and confirmed arm.",
+    "objectives": "The search's trials by their objectives, with the Pareto front.",
+    "hypervolume": "Hypervolume of each arm against its trials and its device seconds.",
     "corruptions": "Figures by arm and type of corruption.",
     "policies": "What augmentation policies did over the epochs, by arm.",
 }
@@ -34,6 +51,14 @@ _CAPTIONS = {
         "Small: search trials, last validation figures. Large: confirmed configurations, mean test "
         "figures with 95 % Student-t intervals over seeds, close up at the right once there are "
         "any; the dashed frame shows which part that is."
+    ),
+    "objectives": (
+        "The search's objectives, each trial at its last validation figures. Ringed: dominated by "
+        "no other in all objectives together; stairs: the edge of what is dominated."
+    ),
+    "hypervolume": (
+        "Hypervolume of the search: what the ended trials of an arm dominate, in percent of what "
+        "those of all arms dominate together."
     ),
     "corruptions": "By type of corruption; each number is a mean over severities and seeds.",
     "policies": (
@@ -50,16 +75,19 @@ def write_report(folder: Path | str) -> Path:
     a folder that is no study.
     """
     folder = Path(folder)
-    made = tables(folder)
+    made, history = tables_with_history(folder)
     export(folder, made)
     target = folder / "report"
-    table = robustness_table(made)
+    table = robustness_table(made, history=history)
     figures, left_out = write_figures(made, target / "figures")
     _write(target / "robustness.md", formats.to_markdown(table))
     _write(target / "robustness.csv", formats.to_csv(table))
     _write(target / "robustness.tex", formats.to_latex(table))
+    stopped = stops.stops(history, str(made["studies"]["primary_metric"][0]))
+    if stopped:
+        _write(target / "stops.csv", stops.to_csv(stopped))
     page = target / "index.html"
-    _write(page, _html(folder, made, table, figures, left_out))
+    _write(page, _html(folder, made, history, table, figures, left_out))
     return page
 
 
@@ -77,6 +105,7 @@ def inline_svg(text: str, name: str) -> str:
 def _html(
     folder: Path,
     made: dict[str, Any],
+    history: History,
     table: RobustnessTable,
     figures: dict[str, Path],
     left_out: list[str],
@@ -109,7 +138,12 @@ def _html(
         difference_head=formats.difference_columns(table),
         difference_body=formats.difference_cells(table),
         difference_caption=formats.difference_caption(table),
+        why=history.why,
         others=_others(made, table),
+        reading=objectives.reading(made),
+        front=_grid("front", _FRONT, *objectives.front(made)),
+        spent=_grid("spent", _SPENT, *_spent(study, trials)),
+        **_stopped(study, history),
         figures=shown,
         notes=[*table.notes, *left_out],
         selected=_selected(table),
@@ -117,6 +151,55 @@ def _html(
         failures=[one for one in trials if one["error_type"]],
         commands=_commands(folder, table),
     )
+
+
+def _grid(
+    id: str, caption: str, head: tuple[str, ...], body: list[list[str]]
+) -> dict[str, Any] | None:
+    """A table for the page; None without a row."""
+    return {"id": id, "caption": caption, "head": head, "body": body} if body else None
+
+
+def _stopped(study: dict[str, Any], history: History) -> dict[str, Any]:
+    """What the schedule stopped, by rung and trial by trial."""
+    name = str(study["primary_metric"])
+    metric = metric_of(name, study["goal"] or "")
+    found = stops.stops(history, name)
+    at_rungs = stops.by_rung(history, found, metric, labels_of(study))
+    one_by_one = stops.one_by_one(found, metric)
+    return {
+        "rungs": _grid("rungs", _RUNGS, *at_rungs),
+        "stopped": _grid("stopped", f"By {name}, at the rung.", *one_by_one),
+    }
+
+
+def _spent(
+    study: dict[str, Any], trials: list[dict[str, Any]]
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Heads and rows of a table: what each arm has cost, the search apart from its confirmation."""
+    searched = [one for one in trials if one["phase"] == "search"]
+    whole = sum(map(_seconds, searched))
+    body = []
+    for label in labels_of(study):
+        mine = [one for one in trials if (one["arm"], one["weighter"]) == label]
+        search = [one for one in mine if one["phase"] == "search"]
+        seconds = sum(map(_seconds, search))
+        body.append(
+            [
+                *label,
+                str(len(search)),
+                str(sum(one["epochs_done"] for one in search)),
+                _time(seconds),
+                f"{100 * seconds / whole:.1f} %" if whole else formats.NOTHING,
+                _time(sum(map(_seconds, mine)) - seconds),
+            ]
+        )
+    heads = ("arm", "weighter", "trials", "epochs", "time", "share of the time", "confirmation")
+    return heads, body if trials else []
+
+
+def _seconds(trial: dict[str, Any]) -> float:
+    return (trial["train_s"] or 0.0) + (trial["eval_s"] or 0.0)
 
 
 def _others(made: dict[str, Any], table: RobustnessTable) -> list[dict[str, Any]]:
@@ -170,7 +253,8 @@ def _facts(study: dict[str, Any], trials: list[dict[str, Any]]) -> list[tuple[st
         "Data settings": _settings(resolved.get("data")),
         "Examples": sizes(study),
         "Units of the input": study["data_units"],
-        "Search": _settings(resolved.get("search")),
+        "Search": _settings(_search(resolved.get("search") or {})),
+        "Budget of the search": _budget(resolved.get("budget") or {}),
         "Schedule": _settings(resolved.get("schedule")),
         "Confirmation": _settings(resolved.get("confirm")),
         "Resources per trial": _settings(resolved.get("resources")),
@@ -189,6 +273,24 @@ def _facts(study: dict[str, Any], trials: list[dict[str, Any]]) -> list[tuple[st
         "Study id": study["study_id"],
     }
     return [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
+
+
+def _search(values: dict[str, Any]) -> dict[str, Any]:
+    """The search's settings without those that say nothing; several objectives in one line."""
+    left = {key: value for key, value in values.items() if value not in ([], {})}
+    several = left.pop("objectives", {})
+    if len(several) > 1:
+        del left["metric"], left["mode"]
+        left["objectives"] = " and ".join(f"{name} ({mode})" for name, mode in several.items())
+    if "warm_start" in left:
+        left["warm_start"] = " and ".join(left["warm_start"])
+    return left
+
+
+def _budget(values: dict[str, Any]) -> str:
+    """The limits that there are: `trials 40, device_s 3600`; each arm had an equal part."""
+    none = {"max_failed": -1}
+    return _settings({key: one for key, one in values.items() if one != none.get(key, 0)})
 
 
 def _settings(values: dict[str, Any] | None) -> str:

@@ -15,9 +15,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from .history import History
 from .metrics import Metric
 from .metrics import metric as metric_of
-from .notes import make_notes, weight_notes
+from .notes import course_notes, make_notes, weight_notes
 from .statistics import Interval, mean_interval, paired_difference
 
 Row = dict[str, Any]
@@ -142,18 +143,22 @@ class RobustnessTable:
 
 
 def robustness_table(
-    source: Path | str | Mapping[str, Any], *, metric: str | None = None
+    source: Path | str | Mapping[str, Any],
+    *,
+    metric: str | None = None,
+    history: History | None = None,
 ) -> RobustnessTable:
     """The robustness table of a study folder, or of the tables that `export.tables` gave.
 
     `metric` is one of the evaluations (accuracy, rmse, map, ...); without it accuracy where there
-    is one, else the one that the search went by. Raises `NotAStudyError` for a folder without a
-    study, `ValueError` for a metric that no benchmark reported.
+    is one, else the one that the search went by. `history` adds the notes that the tables alone do
+    not tell (extensions, why a study was paused); a folder has its own. Raises `NotAStudyError` for
+    a folder without a study, `ValueError` for a metric that no benchmark reported.
     """
     if not isinstance(source, Mapping):
-        from .export import tables
+        from .export import tables_with_history
 
-        source = tables(source)
+        source, history = tables_with_history(source)
     study = source["studies"].to_pylist()[0]
     resolved = json.loads(study["config_json"])
     trials = source["trials"].drop_columns(["config_json"]).to_pylist()
@@ -219,6 +224,7 @@ def robustness_table(
         caption=_caption(study, found, split, rows),
         notes=(
             *make_notes(study, resolved, trials, split, benchmarks, rows),
+            *(course_notes(history) if history else ()),
             *weight_notes(trials, source["weights"].to_pylist(), _main_losses(source["trials"])),
         ),
     )

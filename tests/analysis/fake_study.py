@@ -50,12 +50,18 @@ class Ledger:
     """Writes a study folder; the clock goes on by one second per event."""
 
     def __init__(
-        self, folder: Path, pairs: list[Pair], *, described: Any = None, **resolved: Any
+        self,
+        folder: Path,
+        pairs: list[Pair],
+        *,
+        described: Any = None,
+        version: int = 1,
+        **resolved: Any,
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         self.resolved: dict[str, Any] = {
-            "schema_version": 1,
+            "schema_version": version,
             "study": folder.name,
             "study_id": f"{sum(folder.name.encode()):012x}",
             "question": "Does Gaussian consistency help a small convnet on digits?",
@@ -87,7 +93,7 @@ class Ledger:
         self.trials = 0
         self.event(
             "study",
-            schema_version=1,
+            schema_version=version,
             study=folder.name,
             study_id=self.resolved["study_id"],
             versions={"python": "3.11.7", "torch": "2.14.1"},
@@ -105,7 +111,9 @@ class Ledger:
         with (self.folder / "ledger.jsonl").open("a", encoding="utf-8") as ledger:
             ledger.write(line + "\n")
 
-    def plan(self, pair: Pair, phase: str = "search", seed: int = 0, group: str = "") -> int:
+    def plan(
+        self, pair: Pair, phase: str = "search", seed: int = 0, group: str = "", **more: Any
+    ) -> int:
         number, self.trials = self.trials, self.trials + 1
         coefficient = 0.1 * (number + 1)
         losses: dict[str, Any] = {"main": {"name": "CrossEntropy", "coefficient": 1.0}}
@@ -134,6 +142,7 @@ class Ledger:
             },
             params=params,
             distributions=ranges,
+            **more,
         )
         return number
 
@@ -177,8 +186,20 @@ class Ledger:
             eval_s=0.5,
         )
 
+    def stop(
+        self, trial: int, rung: int, cutoff: float | None = None, rank: int = 2, of: int = 2
+    ) -> None:
+        """What version 2 says of a trial that its schedule stops, and the trial's end."""
+        reason = {"epoch": rung, "rung": rung, "cutoff": cutoff, "rank": rank, "of": of}
+        self.event("stopped", trial=trial, **reason)
+        self.end(trial, "PRUNED", "rung")
+
     def end(self, trial: int, state: str = "COMPLETE", reason: str = "budget") -> None:
-        error = {"type": "RuntimeError", "text": "<b>no & luck</b>"} if reason == "error" else None
+        error = (
+            {"type": "RuntimeError", "text": "<b>no & luck</b>"}
+            if reason in ("error", "oom", "lost")
+            else None
+        )
         summary = {"num_params": 1000, "peak_mem_bytes": None}
         self.event("ended", trial=trial, state=state, reason=reason, error=error, summary=summary)
 
@@ -302,6 +323,48 @@ def regression(folder: Path) -> Ledger:
         group = "group0000000" if pair == BASELINE else "group0000003"
         run(pair, 11.0, rows(*values, split="test", n=43), phase="confirm", seed=seed, group=group)
     ledger.event("finished", failed=0)
+    return ledger
+
+
+TWO = {"validation/accuracy": "max", "validation/pgd_linf_8/255_20/accuracy": "max"}
+
+
+def several(folder: Path, objectives: dict[str, str] | None = None) -> Ledger:
+    """A search with two objectives, clean and attacked accuracy, in schema version 2.
+
+    plain: (.9, .1) whole, (.8, .2) stopped at epoch 2; gaussian-kl: (.7, .5) whole, (.6, .4)
+    stopped at epoch 2, and one that diverged. They end in the order plain, kl, plain, kl, kl.
+    """
+    objectives = objectives or TWO
+    first, mode = next(iter(objectives.items()))
+    search = {"sampler": "NSGA-II", "trials_per_arm": 3, "metric": first, "mode": mode}
+    ledger = Ledger(folder, [BASELINE, KL], version=2, search=search | {"objectives": objectives})
+    robust = list(TWO)[1]
+    values = (
+        (BASELINE, 0.9, 0.1, None),
+        (KL, 0.7, 0.5, None),
+        (BASELINE, 0.8, 0.2, 0.875),
+        (KL, 0.6, 0.4, 0.65),
+        (KL, math.nan, 0.9, None),
+    )
+    for pair, clean, attacked, cutoff in values:
+        trial = ledger.plan(pair)
+        ledger.start(trial)
+        ledger.report(trial, 1, 0.3, metrics={robust: 0.05})
+        rows = three(clean, 0.5, attacked) if math.isfinite(clean) else []
+        lost = {"validation/accuracy": clean, robust: attacked}
+        if not math.isfinite(clean):
+            ledger.report(trial, 2, 0.5, decision="diverged", rung=2, metrics=lost)
+            ledger.end(trial, "FAIL", "diverged")
+        elif cutoff is None:
+            ledger.report(trial, 2, clean, rows, rung=2, metrics={robust: attacked})
+            ledger.report(trial, 3, clean, rows, decision="complete", metrics={robust: attacked})
+            ledger.end(trial)
+        else:
+            ledger.report(
+                trial, 2, clean, rows, decision="stop", rung=2, metrics={robust: attacked}
+            )
+            ledger.stop(trial, 2, cutoff)
     return ledger
 
 

@@ -52,6 +52,7 @@ def test_report_of_a_finished_study(tmp_path: Path) -> None:
         "robustness.md",
         "robustness.csv",
         "robustness.tex",
+        "stops.csv",
         *(
             f"figures/{name}.{end}"
             for name in ("learning_curves", "clean_robust")
@@ -119,7 +120,8 @@ def test_wide_things_scroll_in_their_own_box(tmp_path: Path) -> None:
     realistic(tmp_path / "s", per_arm=3, seeds=2)
     html = write_report(tmp_path / "s").read_text(encoding="utf-8")
     wide = re.findall(r"(<div class=\"scroll\"[^>]*>\s*)?<(?:table|svg)\b", html)
-    assert len(wide) == 3 + 2
+    # The answer, differences, chosen ones, what was spent, rungs, stopped trials; two figures.
+    assert len(wide) == 6 + 2
     assert all(wide)
 
 
