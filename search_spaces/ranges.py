@@ -290,7 +290,7 @@ def tune_space(tree: Any, path: str = "") -> Any:
     if found is not None and not isinstance(found, Choice) and found.unless:
         raise RangeError(
             f"{path or 'range'}: Ray Tune's dict spaces cannot express a range that depends on"
-            f" {found.unless[0]!r}; use search/sampler TPE or random"
+            f" {found.unless[0]!r}; use a sampler of search/sampler"
         )
     if isinstance(found, Float):
         draw = tune.loguniform if found.log else tune.uniform
@@ -305,7 +305,7 @@ def tune_space(tree: Any, path: str = "") -> Any:
         if inner:
             raise RangeError(
                 f"{path or 'range'}: Ray Tune's dict spaces cannot express a choice whose options"
-                f" hold ranges, found {', '.join(inner)}; use search/sampler TPE or random"
+                f" hold ranges, found {', '.join(inner)}; use a sampler of search/sampler"
             )
         return tune.choice(
             [_Walk(value, path, default).config(value, path) for value in found.values]

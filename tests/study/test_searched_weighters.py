@@ -50,7 +50,7 @@ def test_any_in_a_list_is_labelled_any_and_one_weighter_is_searched_alone() -> N
 
 def test_whatever_is_drawn_from_all_weighters_goes_together() -> None:
     tree = arm({"searched": {"any": "all"}}).tree
-    found = searcher("random", tree, seed=0, arm="kl", mode="max")
+    found = searcher("random", tree, seed=0, arm="kl", modes=["max"])
     names = set()
     for k in range(400):
         names.add(resolve(found.ask(k).config | {"seed": 0})["weighter"]["name"])
@@ -62,7 +62,7 @@ def test_a_resolved_study_draws_the_same() -> None:
     again = Study.from_resolved(json.loads(json.dumps(found.resolved(), sort_keys=True)))
     for k in range(8):
         draws = [
-            searcher("random", one.arms[1].tree, seed=0, arm="a", mode="max").ask(k)
+            searcher("random", one.arms[1].tree, seed=0, arm="a", modes=["max"]).ask(k)
             for one in (found, again)
         ]
         assert draws[0].params == draws[1].params
@@ -86,7 +86,7 @@ def told(found: Searcher, trials: int) -> list[Draw]:
     draws = []
     for k in range(trials):
         draws.append(found.ask(k))
-        found.tell(k, draws[-1].params, score(draws[-1]), 3, "COMPLETE")
+        found.tell(k, draws[-1].params, [score(draws[-1])], 3, "COMPLETE")
     return draws
 
 
@@ -95,7 +95,7 @@ def test_a_trial_whose_weighter_absorbs_has_the_default_coefficient_and_no_param
     sampler: str,
 ) -> None:
     tree = arm({"searched": {"any": MIXED}}).tree
-    draws = told(searcher(sampler, tree, seed=0, arm="kl", mode="max"), 20)
+    draws = told(searcher(sampler, tree, seed=0, arm="kl", modes=["max"]), 20)
     chosen = {one.params["weighter"] for one in draws}
     assert chosen & set(ABSORB)
     assert chosen - set(ABSORB)
@@ -113,13 +113,13 @@ def test_another_driver_goes_on_with_the_same_draws(sampler: str) -> None:
     tree = arm({"searched": {"any": MIXED}}).tree
 
     def fresh() -> Searcher:
-        return searcher(sampler, tree, seed=1, arm="kl", mode="max")
+        return searcher(sampler, tree, seed=1, arm="kl", modes=["max"])
 
     draws = told(fresh(), 12)
     second = fresh()
     for k in reversed(range(11)):
         params = json.loads(json.dumps(draws[k].params, sort_keys=True))
-        second.tell(k, params, score(draws[k]), 3, "COMPLETE")
+        second.tell(k, params, [score(draws[k])], 3, "COMPLETE")
     assert second.ask(11).params == draws[11].params
 
 

@@ -1,3 +1,5 @@
+"""What all searchers promise, whatever their sampler: resume, points by hand, no repetition."""
+
 from __future__ import annotations
 
 import json
@@ -11,9 +13,22 @@ from typing import Any
 
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from search_spaces.ranges import RangeError, defaults
-from study.searcher import STARTUP_TRIALS, Draw, RandomSearch, Searcher, TPESearch, searcher
+from study.samplers.tpe import STARTUP_TRIALS
+from study.searcher import (
+    SAMPLERS,
+    Draw,
+    Past,
+    Searcher,
+    configurations,
+    every,
+    fits,
+    searcher,
+    starts,
+)
 from trainables.core.errors import SettingError
 
 TREE = {
@@ -29,24 +44,41 @@ TREE = {
         ]
     },
 }
-BOTH = ["random", "TPE"]
+# The same idea for CMA-ES, which moves real numbers alone.
+FLOATS = {
+    "lr": {"low": 0.001, "high": 1.0, "log": True, "default": 0.05},
+    "decay": {"low": 0.0, "high": 1.0},
+}
+FINITE = {
+    "flag": {"values": [False, 0, "no"]},
+    "optimizer": {"values": [{"name": "SGD", "steps": {"low": 1, "high": 3}}, "LBFGS"]},
+}
+ALL = list(SAMPLERS)
+ANY_TREE = [name for name in ALL if name != "CMA-ES"]
 
 
-def make(name: str, seed: int = 0, arm: str = "gaussian-kl × CoV", mode: str = "max") -> Searcher:
-    return searcher(name, TREE, seed=seed, arm=arm, mode=mode)
+def make(name: str, seed: int = 0, arm: str = "gaussian-kl × CoV", **more: Any) -> Searcher:
+    tree = more.pop("tree", FLOATS if name == "CMA-ES" else TREE)
+    return searcher(name, tree, **{"seed": seed, "arm": arm, "modes": ["max"], **more})
+
+
+def asked(found: Searcher, k: int) -> Draw:
+    draw = found.ask(k)
+    assert draw is not None
+    return draw
 
 
 def value(draw: Draw) -> float:
     return -((math.log10(draw.params["lr"]) + 2) ** 2)
 
 
-def outcome(k: int, draw: Draw) -> tuple[float | None, int, str]:
+def outcome(k: int, draw: Draw) -> tuple[list[float] | None, int, Any]:
     """Every way in which a trial can end, some of each."""
     return [
-        (value(draw), 12, "COMPLETE"),
-        (value(draw), 2, "PRUNED"),
-        (math.nan, 1, "FAIL"),
-        (value(draw), 12, "COMPLETE"),
+        ([value(draw)], 12, "COMPLETE"),
+        ([value(draw)], 2, "PRUNED"),
+        ([math.nan], 1, "FAIL"),
+        ([value(draw)], 12, "COMPLETE"),
         (None, 0, "FAIL"),
     ][k % 5]
 
@@ -55,21 +87,21 @@ def told(name: str, trials: int, **settings: Any) -> tuple[Searcher, list[Draw]]
     found = make(name, **settings)
     draws = []
     for k in range(trials):
-        draws.append(found.ask(k))
+        draws.append(asked(found, k))
         found.tell(k, draws[-1].params, *outcome(k, draws[-1]))
     return found, draws
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", ALL)
 def test_the_first_trial_is_the_default(name: str) -> None:
-    draw = make(name).ask(0)
-    assert draw.config == defaults(TREE)
+    draw = asked(make(name), 0)
+    assert draw.config == defaults(FLOATS if name == "CMA-ES" else TREE)
     assert draw.params["lr"] == 0.05
     assert draw.distributions["lr"] == {"low": 0.001, "high": 1.0, "log": True}
     assert list(draw.distributions) == list(draw.params)
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", ANY_TREE)
 def test_draws_are_plain_and_consistent(name: str) -> None:
     _, draws = told(name, 25)
     for draw in draws:
@@ -85,11 +117,11 @@ def test_draws_are_plain_and_consistent(name: str) -> None:
         assert type(draw.params["flag"]) in (bool, int, str)
         assert type(draw.params["lr"]) is float
         assert type(draw.params["steps"]) is int
-    assert len({draw.params["lr"] for draw in draws}) == 25
+    assert len({json.dumps(draw.params) for draw in draws}) == 25
     assert {draw.params["optimizer"] for draw in draws} == {"SGD", "Adam", "LBFGS"}
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", ALL)
 def test_resumed_search_asks_what_the_uninterrupted_one_asks(name: str) -> None:
     _, draws = told(name, 16)
     for cut in (1, 4, 9, 15):
@@ -101,14 +133,42 @@ def test_resumed_search_asks_what_the_uninterrupted_one_asks(name: str) -> None:
             params = json.loads(json.dumps(draws[k].params))
             resumed.tell(k, params, *outcome(k, draws[k]))
         for k in range(cut, 16):
-            draw = resumed.ask(k)
+            draw = asked(resumed, k)
             assert draw == draws[k]
             resumed.tell(k, draw.params, *outcome(k, draw))
 
 
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=6, deadline=None)
+@given(chance=st.randoms(use_true_random=False), trials=st.integers(1, 14))
+def test_an_answer_depends_on_what_was_told_and_not_on_when(
+    name: str, chance: random.Random, trials: int
+) -> None:
+    modes = ["max"] if name == "CMA-ES" else ["max", "min"]
+    first, second = (make(name, modes=modes) for _ in range(2))
+    calls = []
+    for k in range(trials):
+        params = asked(first, k).params
+        end = chance.choice(["COMPLETE", "PRUNED", "FAIL", "RUNNING"])
+        values = chance.choice([None, [chance.choice([math.inf, math.nan, 1.0])] * len(modes)])
+        values = [chance.random() for _ in modes] if end in ("COMPLETE", "PRUNED") else values
+        if end != "RUNNING":
+            first.tell(k, params, values, chance.randint(1, 5), end)  # type: ignore[arg-type]
+        calls.append((k, params))
+    states = first._trials  # type: ignore[attr-defined]
+    chance.shuffle(calls)
+    for k, params in calls:
+        second.planned(k, params)
+        if states[k].state != "RUNNING":
+            second.tell(k, params, states[k].values, states[k].epochs, states[k].state)
+    assert second.ask(trials) == first.ask(trials)
+    assert second.ask(trials) == first.ask(trials)
+    assert asked(first, trials).params not in [params for _, params in calls]
+
+
 def test_resume_with_running_trials() -> None:
     first, draws = told("TPE", 10)
-    running = [first.ask(10), first.ask(11)]
+    running = [asked(first, 10), asked(first, 11)]
     resumed = make("TPE")
     resumed.planned(11, running[1].params)
     for k, draw in enumerate(draws):
@@ -117,92 +177,20 @@ def test_resume_with_running_trials() -> None:
     assert resumed.ask(12) == first.ask(12)
 
 
-def test_asking_again_gives_the_same_answer() -> None:
-    found, _ = told("TPE", 8)
-    assert found.ask(8) == found.ask(8)
+@pytest.mark.parametrize("name", ALL)
+def test_asking_again_gives_the_same_answer(name: str) -> None:
+    found, _ = told(name, 9)
+    assert found.ask(9) == found.ask(9)
 
 
-def test_running_trials_are_kept_away_from() -> None:
-    tree = {"x": {"low": 0.0, "high": 1.0}}
-    lonely, crowded = (TPESearch(tree, seed=3, arm="a") for _ in range(2))
-    for k in range(12):
-        for one in (lonely, crowded):
-            one.tell(k, {"x": k / 12}, -((k / 12 - 0.5) ** 2), 5, "COMPLETE")
-    for k in range(20, 60):
-        crowded.planned(k, {"x": 0.45 + 0.1 * (k - 20) / 40})
-    near = [abs(one.ask(k).params["x"] - 0.5) < 0.1 for one in (lonely, crowded) for k in (12, 13)]
-    assert near[:2] == [True, True]
-    assert near[2:] == [False, False]
-
-
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", ALL)
 def test_seed_arm_and_number_change_the_draws(name: str) -> None:
-    reference = [draw.params["lr"] for draw in told(name, 4)[1]][1:]
-    other_seed = [draw.params["lr"] for draw in told(name, 4, seed=1)[1]][1:]
-    other_arm = [draw.params["lr"] for draw in told(name, 4, arm="adversarial")[1]][1:]
-    assert len({*reference, *other_seed, *other_arm}) == 9
+    # A grid of five learning rates repeats some of them.
+    def drawn(**more: Any) -> list[str]:
+        return [json.dumps(draw.params) for draw in told(name, 4, **more)[1]][1:]
 
-
-@pytest.mark.parametrize("mode", ["min", "max"])
-def test_tpe_goes_where_it_is_good(mode: str) -> None:
-    tree = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 0.0, "high": 1.0}}
-    sign = 1 if mode == "max" else -1
-    late = []
-    for seed in range(5):
-        found = TPESearch(tree, seed=seed, arm="a", mode=mode)
-        for k in range(30):
-            draw = found.ask(k)
-            x, y = draw.params["x"], draw.params["y"]
-            found.tell(k, draw.params, -sign * ((x - 0.9) ** 2 + (y - 0.1) ** 2), 5, "COMPLETE")
-            if k >= 20:
-                late.append(math.hypot(x - 0.9, y - 0.1))
-    # A uniform draw is 0.65 away on average (the default, the middle, 0.57).
-    assert sum(late) / len(late) < 0.3
-
-
-def test_diverged_trials_are_learnt_from_and_failed_ones_are_not() -> None:
-    tree = {"x": {"low": 0.0, "high": 1.0}}
-    rng = random.Random(0)
-    points = [rng.random() for _ in range(40)]
-    late = {}
-    for label, bad in (("diverged", math.nan), ("failed", None)):
-        asked = []
-        for seed in range(20):
-            found = TPESearch(tree, seed=seed, arm="a")
-            for k, x in enumerate(points):
-                # Everything above a half goes wrong; below, all are equally good.
-                wrong = x > 0.5
-                found.tell(k, {"x": x}, bad if wrong else 0.5, 3, "FAIL" if wrong else "COMPLETE")
-            asked.append(found.ask(40).params["x"] > 0.5)
-        late[label] = sum(asked)
-    assert late["diverged"] < late["failed"]
-    assert late["diverged"] <= 2
-
-
-def test_what_optuna_is_told() -> None:
-    found = make("TPE")
-    draws = [found.ask(k) for k in range(6)]
-    found.tell(0, draws[0].params, 0.5, 12, "COMPLETE")
-    found.tell(1, draws[1].params, 0.25, 2, "PRUNED")
-    found.tell(2, draws[2].params, math.nan, 3, "FAIL")
-    found.tell(3, draws[3].params, None, 0, "FAIL")
-    found.tell(4, draws[4].params, 0.75, 4, "FAIL")
-    states = optuna.trial.TrialState
-    trials = found._study(9).trials
-    assert [trial.state for trial in trials] == [
-        states.COMPLETE,
-        states.PRUNED,
-        states.PRUNED,
-        states.FAIL,
-        states.FAIL,
-        states.RUNNING,
-    ]
-    assert trials[0].value == 0.5
-    assert trials[1].intermediate_values == {2: 0.25}
-    assert trials[2].intermediate_values == {}
-    # Two options have a setting at one path: two parameters to Optuna.
-    decays = {name for trial in trials for name in trial.params if "decay" in name}
-    assert decays <= {"optimizer/decay[optimizer=SGD]", "optimizer/decay[optimizer=Adam]"}
+    draws = {*drawn(), *drawn(seed=1), *drawn(arm="adversarial")}
+    assert len(draws) == 9
 
 
 def test_nothing_is_logged_and_nothing_stays_changed(capfd: pytest.CaptureFixture[str]) -> None:
@@ -212,52 +200,167 @@ def test_nothing_is_logged_and_nothing_stays_changed(capfd: pytest.CaptureFixtur
     assert optuna.logging.get_verbosity() == before == logging.INFO
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", ["random", "TPE"])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lr": 2.0}, "lr: 2.0 lies outside"),
+        ({"lr": 2.0}, "trial 7 of gaussian-kl × CoV: lr: 2.0 lies outside"),
         ({"optimizer": "RMSprop"}, "optimizer: 'RMSprop' lies outside"),
-        ({"momentum": 0.9}, "momentum: trial 7 of the arm has a value, but this is no range"),
-        ({"lr": ...}, "lr: trial 7 of the arm has no value for this range"),
+        ({"momentum": 0.9}, "momentum: there is a value, but this is no range"),
+        ({"lr": ...}, "lr: there is no value for this range"),
     ],
 )
 def test_trials_of_another_space_are_refused(
     name: str, change: dict[str, Any], message: str
 ) -> None:
     found = make(name)
-    params = {**found.ask(0).params, **change}
+    params = {**asked(found, 0).params, **change}
     params = {path: one for path, one in params.items() if one is not ...}
-    with pytest.raises(RangeError, match=message):
-        found.tell(7, params, 0.5, 3, "COMPLETE")
+    for call in (
+        lambda: found.tell(7, params, [0.5], 3, "COMPLETE"),
+        lambda: found.planned(7, params),
+    ):
+        with pytest.raises(RangeError, match=message):
+            call()
 
 
-def test_an_arm_without_ranges_has_one_configuration() -> None:
-    for name in BOTH:
-        found = searcher(name, {"lr": 0.1}, seed=0, arm="a", mode="max")
-        for k in range(STARTUP_TRIALS + 2):
-            assert found.ask(k) == Draw({"lr": 0.1}, {}, {})
-            found.tell(k, {}, 0.5, 3, "COMPLETE")
+@pytest.mark.parametrize("name", ALL)
+def test_an_arm_without_ranges_has_one_configuration(name: str) -> None:
+    found = searcher(name, {"lr": 0.1}, seed=0, arm="a", modes=["max"])
+    assert found.ask(0) == Draw({"lr": 0.1}, {}, {})
+    assert found.ask(1) is None
+    found.tell(0, {}, [0.5], 3, "COMPLETE")
+    assert [found.ask(k) for k in (1, 2, 9)] == [None] * 3
+    assert found.ask(0) == Draw({"lr": 0.1}, {}, {})
+
+
+@pytest.mark.parametrize("name", ANY_TREE)
+@pytest.mark.parametrize("known", [False, True], ids=["planned", "told"])
+def test_a_finite_space_is_used_up_to_the_last_configuration(name: str, known: bool) -> None:
+    found = make(name, tree=FINITE)
+    # 3 flags times 3 steps of SGD and LBFGS without any.
+    draws = []
+    for k in range(12):
+        draws.append(asked(found, k))
+        if known:
+            found.tell(k, draws[-1].params, [float(k)], 3, "COMPLETE")
+    assert len({json.dumps(one.params) for one in draws}) == 12
+    assert {json.dumps(one.params) for one in draws} == {
+        json.dumps(one) for one in configurations(FINITE, every) or []
+    }
+    assert [found.ask(k) for k in (12, 13)] == [None, None]
+    # Room is made by nothing that ends.
+    found.tell(3, draws[3].params, None, 0, "FAIL")
+    assert found.ask(14) is None
+
+
+def test_configurations_are_counted_with_what_choices_rule_out() -> None:
+    tree = {
+        "weighter": {"values": ["Fixed", "FAMO"]},
+        "coefficient": {"low": 1, "high": 3, "default": 2, "unless": {"weighter": ["FAMO"]}},
+    }
+    assert configurations(tree, every) == [
+        {"weighter": "Fixed", "coefficient": 1},
+        {"weighter": "Fixed", "coefficient": 2},
+        {"weighter": "Fixed", "coefficient": 3},
+        {"weighter": "FAMO"},
+    ]
+    assert configurations({"lr": 1}, every) == [{}]
+    assert configurations(TREE, every) is None
+    assert configurations({"a": {"low": 1, "high": 64}, "b": {"low": 1, "high": 65}}, every) is None
+    square = configurations({"a": {"low": 1, "high": 64}, "b": {"low": 1, "high": 63}}, every)
+    assert square is not None
+    assert len({json.dumps(one) for one in square}) == 64 * 63
+
+
+@pytest.mark.parametrize("name", ANY_TREE)
+def test_points_by_hand_follow_the_default(name: str) -> None:
+    points = [
+        {"lr": "1/8", "optimizer": "Adam", "optimizer/decay": "1e-4"},
+        {},  # the default again, which is not tried twice
+        {"flag": 0, "steps": 3},
+        {"steps": 3, "flag": 0, "lr": 0.05},  # the same once more
+    ]
+    found = make(name, points=points)
+    draws = [asked(found, k) for k in range(6)]
+    assert draws[0].config == defaults(TREE)
+    assert draws[1].config == defaults(TREE) | {
+        "lr": 0.125,
+        "optimizer": {"name": "Adam", "decay": 1e-4},
+    }
+    assert draws[2].config == defaults(TREE) | {"flag": 0, "steps": 3}
+    assert type(draws[2].params["flag"]) is int
+    plain = make(name)
+    if name == "random":
+        assert asked(plain, 3) == draws[3]
+    assert len({json.dumps(draw.params) for draw in draws}) == 6
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        ({"lrr": 0.1}, ["points.1", "'lrr' is no range", "Did you mean 'lr'?"]),
+        ({"lr": 2}, ["points.1: lr", "[0.001, 1]", "found 2", "nearest is 1."]),
+        ({"lr": "8/0"}, ["points.1: lr", "a number or a quotient", "'8/0'"]),
+        ({"steps": 9}, ["points.1: steps", "a whole number in [1, 8]", "nearest is 8."]),
+        ({"steps": 2.6}, ["points.1: steps", "found 2.6", "nearest is 3."]),
+        ({"flag": "n"}, ["points.1: flag cannot be 'n'", "Did you mean 'no'?"]),
+        ({"flag": 0.0}, ["points.1: flag cannot be 0.0"]),
+        (
+            {"optimizer": "LBFGS", "optimizer/decay": 0.1},
+            ["points.1: optimizer/decay has no value with", "lr, steps, flag, optimizer."],
+        ),
+        (7, ["points.1 must be a mapping", "found 7"]),
+    ],
+)
+def test_what_is_wrong_with_a_point_is_named(point: Any, words: list[str]) -> None:
+    with pytest.raises(SettingError) as caught:
+        make("random", points=[{"lr": 0.1}, point])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_choice_of_lists_is_given_by_hand_as_it_is_written() -> None:
+    tree = {"hidden": {"values": [[8, 8], [16], {"name": "deep", "n": {"low": 2, "high": 4}}]}}
+    found = starts(tree, [{"hidden": [16]}, {"hidden": "[8, 8]"}, {"hidden": "deep"}])
+    assert found == [{"hidden": "[8, 8]"}, {"hidden": "[16]"}, {"hidden": "deep", "hidden/n": 3}]
+
+
+def test_a_past_of_other_spaces_is_passed_over() -> None:
+    past = [
+        Past({"lr": 0.5}, (1.0,), 3, "COMPLETE"),
+        Past({"lr": 0.5, "decay": 2.0}, (1.0,), 3, "COMPLETE"),
+        Past({"lr": 0.5, "decay": 0.5, "more": 1}, (1.0,), 3, "COMPLETE"),
+        Past({"lr": 0.5, "decay": 0.5}, (1.0, 2.0), 3, "COMPLETE"),
+    ]
+    assert [fits(FLOATS, one.params) for one in past] == [False, False, False, True]
+    for name in ALL:
+        plain, other = make(name, tree=FLOATS), make(name, tree=FLOATS, past=past)
+        for k in range(10):
+            assert plain.ask(k) == other.ask(k)
 
 
 def test_names_and_settings() -> None:
-    assert isinstance(make("tpe"), TPESearch)
-    assert isinstance(make("Random"), RandomSearch)
+    for name in ALL:
+        make(name.upper(), tree=FLOATS).ask(0)
     with pytest.raises(SettingError, match=r"Unknown sampler 'tpes'\. Did you mean 'TPE'\?"):
         make("tpes")
     with pytest.raises(SettingError, match="mode must be min or max, found 'maximum'"):
-        make("TPE", mode="maximum")
+        make("TPE", modes=["max", "maximum"])
+    for wrong in ("max", []):
+        with pytest.raises(SettingError, match="modes must list max or min"):
+            make("TPE", modes=wrong)
+    found = make("TPE")
+    params = asked(found, 0).params
     with pytest.raises(ValueError, match="found 'STOPPED'"):
-        make("TPE").tell(0, defaults_params(), 0.5, 3, "STOPPED")
-
-
-def defaults_params() -> dict[str, Any]:
-    return make("random").ask(0).params
+        found.tell(0, params, [0.5], 3, "STOPPED")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"1 values are told of a trial, found \[0.5, 0.5\]"):
+        found.tell(0, params, [0.5, 0.5], 3, "COMPLETE")
 
 
 SCRIPT = """
 from tests.study.test_searcher import told
-print([draw.params for draw in told("TPE", 14)[1]])
+print([draw.params for name in ("TPE", "NSGA-II") for draw in told(name, 14)[1]])
 """
 
 
@@ -273,5 +376,5 @@ def test_draws_do_not_depend_on_the_hash_seed() -> None:
         ).stdout
         for hash_seed in ("1", "2")
     }
-    assert len(answers) == 1
-    assert answers == {f"{[draw.params for draw in told('TPE', 14)[1]]}\n"}
+    here = [draw.params for name in ("TPE", "NSGA-II") for draw in told(name, 14)[1]]
+    assert answers == {f"{here}\n"}
