@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from study.asha import ASHA, Decision, NoSchedule
+from study.asha import ASHA
+from study.schedules import Decision, NoSchedule, Verdict
 from trainables.core.errors import SettingError
 
 Report = tuple[int, int, float]
@@ -34,7 +35,7 @@ def decisions(schedule: ASHA | NoSchedule, reports: list[Report]) -> list[Decisi
     found = []
     for trial, epoch, value in reports:
         if trial not in ended:
-            found.append(schedule.report(trial, epoch, value))
+            found.append(schedule.report(trial, epoch, value).decision)
             if found[-1] is not Decision.CONTINUE:
                 ended.add(trial)
     return found
@@ -56,8 +57,19 @@ def test_decisions_by_hand() -> None:
     schedule = ASHA(max_epochs=2, reduction_factor=2)
     told = [schedule.report(trial, 1, value) for trial, value in enumerate([0.5, 0.4, 0.45, 0.44])]
     # first always goes on; 0.4 < 0.5; 0.45 = median(0.4, 0.5) ties and stays; 0.44 < 0.45
-    assert told == ["continue", "stop", "continue", "stop"]
-    assert schedule.report(0, 2, -9.0) == "complete"
+    assert [one.decision for one in told] == ["continue", "stop", "continue", "stop"]
+    assert [one.rung for one in told] == [1, 1, 1, 1]
+    assert [one.cutoff for one in told] == [None, 0.5, pytest.approx(0.45), 0.45]
+    assert [(one.rank, one.of) for one in told] == [(1, 1), (2, 2), (2, 3), (3, 4)]
+    assert schedule.report(0, 2, -9.0) == Verdict(Decision.COMPLETE)
+
+
+def test_a_cutoff_is_in_the_units_of_the_metric() -> None:
+    schedule = ASHA(max_epochs=3, reduction_factor=2, mode="min")
+    schedule.report(0, 1, 0.25)
+    assert schedule.report(1, 1, 0.75) == Verdict(Decision.STOP, 1, 0.25, 2, 2)
+    assert schedule.report(0, 2, 0.1) == Verdict(Decision.CONTINUE, 2, None, 1, 1)
+    assert schedule.report(2, 1, math.nan) == Verdict(Decision.DIVERGED)
 
 
 def test_min_is_max_of_the_negative() -> None:
@@ -99,7 +111,7 @@ def test_same_decisions_as_ray() -> None:
             if trial in ended and seed % 4 < 2:
                 continue  # on the other streams stopped trials report on, as in Ray's own tests
             expected = theirs.on_trial_result(None, trials[trial], {"epoch": epoch, "m": value})
-            found = ours.report(trial, epoch, value)
+            found = ours.report(trial, epoch, value).decision
             assert (found == "continue") == (expected == "CONTINUE"), (seed, trial, epoch)
             met[expected] += 1
             if expected == "STOP":
@@ -125,37 +137,34 @@ def test_replayed_reports_rebuild_the_rungs() -> None:
 def test_a_repeated_report_gets_the_old_decision_and_is_not_recorded() -> None:
     schedule = ASHA(max_epochs=4, reduction_factor=2)
     schedule.report(0, 1, 0.5)
-    assert schedule.report(1, 1, 0.4) == "stop"
+    assert schedule.report(1, 1, 0.4) == Verdict(Decision.STOP, 1, 0.5, 2, 2)
     # The value differs, as after a retry on other hardware: what was decided stands.
-    assert schedule.report(1, 1, 0.9) == "stop"
-    assert schedule.report(2, 1, 0.46) == "continue"  # median of 0.4 and 0.5; 0.9 would stop it
+    assert schedule.report(1, 1, 0.9) == Verdict(Decision.STOP, 1, 0.5, 2, 2)
+    # median of 0.4 and 0.5; 0.9 would stop it
+    assert schedule.report(2, 1, 0.46).decision == "continue"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_a_diverged_trial_ends_and_leaves_no_record(value: float, mode: str) -> None:
     schedule = ASHA(max_epochs=4, reduction_factor=2, mode=mode)
-    assert schedule.report(0, 1, value) == "diverged"
+    assert schedule.report(0, 1, value).decision == "diverged"
     # Still the first at the rung, whatever it has.
-    assert schedule.report(1, 1, -1e9 if mode == "max" else 1e9) == "continue"
-    assert schedule.report(2, 4, value) == "diverged"
-    assert NoSchedule(max_epochs=4).report(0, 4, value) == "diverged"
+    assert schedule.report(1, 1, -1e9 if mode == "max" else 1e9).decision == "continue"
+    assert schedule.report(2, 4, value).decision == "diverged"
+    assert NoSchedule(max_epochs=4).report(0, 4, value).decision == "diverged"
 
 
 def test_order_of_arrival_counts() -> None:
     first, second = (ASHA(max_epochs=4, reduction_factor=2) for _ in range(2))
-    assert [first.report(0, 1, 0.1), first.report(1, 1, 0.9)] == ["continue", "continue"]
-    assert [second.report(1, 1, 0.9), second.report(0, 1, 0.1)] == ["continue", "stop"]
+    assert decisions(first, [(0, 1, 0.1), (1, 1, 0.9)]) == ["continue", "continue"]
+    assert decisions(second, [(1, 1, 0.9), (0, 1, 0.1)]) == ["continue", "stop"]
 
 
 def test_no_schedule_runs_to_the_end() -> None:
     schedule = NoSchedule(max_epochs=3)
-    assert [schedule.report(0, epoch, -float(epoch)) for epoch in (1, 2, 3, 4)] == [
-        "continue",
-        "continue",
-        "complete",
-        "complete",
-    ]
+    told = [schedule.report(0, epoch, -float(epoch)).decision for epoch in (1, 2, 3, 4)]
+    assert told == ["continue", "continue", "complete", "complete"]
     assert schedule.rungs() == []
     assert schedule.rung(1) is None
 
