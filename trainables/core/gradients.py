@@ -14,6 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from .parallel import Team
+
 Row = list[Tensor | None]
 
 # Up to this many numbers a row is flattened: measured, an eighth of a step of a two-layer network.
@@ -29,7 +31,8 @@ class Gradients:
     gradient goes to; `private[i]` are those of loss i itself (its head), which take that loss's own
     gradient whatever its weight is. All may be iterators: they are walked only if they are needed.
     `coefficients` [k] stand in front of the losses (none: 1 each) and are part of every gradient.
-    Parameters that do not require gradients are left out.
+    Parameters that do not require gradients are left out. Each process of a `team` finds the part
+    of every gradient that its rows give, and all leave the sum; a head's is whole on each of them.
     """
 
     def __init__(
@@ -39,9 +42,11 @@ class Gradients:
         private: Sequence[Sequence[nn.Parameter]] = (),
         scope: Sequence[nn.Parameter] | None = None,
         coefficients: Tensor | None = None,
+        team: Team | None = None,
     ) -> None:
         self.losses = list(losses)
         self.coefficients = coefficients
+        self.team = team or Team()
         self.private = private or [()] * len(self.losses)
         self._given = shared, scope
         self._rows: list[Row] = []
@@ -90,8 +95,8 @@ class Gradients:
                         allow_unused=True,
                     )
                 )
-            self._rows.append(found[: len(self.scope)])
-            self._own.append(found[len(self.scope) :])
+            self._rows.append(self.team.sum(found[: len(self.scope)]))
+            self._own.append(self.team.mean(found[len(self.scope) :]))
 
     def _fronts(self, weights: Tensor | None = None) -> Sequence[Tensor | None]:
         """What every loss's backward pass begins with: its coefficient times its weight."""
@@ -136,6 +141,10 @@ class Gradients:
                 found = [one.grad for one in parameters if one.grad is not None]
                 if found:
                     torch._foreach_div_(found, weight)
+        if self.team.size > 1:
+            _replace(self.shared, self.team.sum([one.grad for one in self.shared]))
+            own = [one for parameters in self.private for one in parameters]
+            _replace(own, self.team.mean([one.grad for one in own]))
 
     @cached_property
     def norms(self) -> Tensor:
@@ -174,6 +183,11 @@ def _divide(parameters: Sequence[nn.Parameter], flat: Tensor) -> None:
     parts = flat.split([parameter.numel() for parameter in parameters])
     for parameter, part in zip(parameters, parts, strict=True):
         parameter.grad = part.view_as(parameter)
+
+
+def _replace(parameters: Sequence[nn.Parameter], gradients: Row) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
 
 
 def _products(rows: Sequence[Row], zero: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from .batch import Batch
 from .errors import SettingError, nearest
 from .gradients import Gradients, cosines_of, norms_of
 from .network import Detector, Network
+from .parallel import Seen, Team
 from .randomness import Draws
 from .tasks import Task
 from .views import fits_box
@@ -115,6 +116,11 @@ class Objective(nn.Module):
             persistent=False,
         )
         self.coefficients: Tensor
+        # Losses that a process computes of its own rows alone, as a share of the whole.
+        self.shared = [
+            task.boxed or getattr(loss, "input_gradient", False) for loss in losses.values()
+        ]
+        self.team = Team()
         self._last: dict[str, Batch] = {}
 
     def try_views(self, batch: Batch, draws: Draws) -> None:
@@ -151,20 +157,21 @@ class Objective(nn.Module):
     def backward(self, model: Network | Detector, batch: Batch, draws: Draws) -> Step:
         """Leave the gradient of the weighed losses in `.grad`; no step is taken."""
         seen = self._views(model, batch, draws)
-        outputs = self.task.outputs(model, seen, self.forward_mode)
-        raw = [loss(outputs) for loss in self.losses]
+        outputs = self.team.outputs(self.task, model, seen, self.forward_mode)
+        raw = self._raw(outputs)
         gradients = Gradients(
             raw,
             model.parameters(),
             self.private if any(self.private) else (),
             self.weighing.parameters_of(model),  # type: ignore[arg-type]
             self.coefficients,
+            self.team,
         )
-        values = torch.stack([loss.detach() for loss in raw])
+        values = self.team.total([loss.detach() for loss in raw], self.shared)
         weights = self.weighing(self.coefficients * values, gradients)
         gradients.descend(weights)
         for label, learner in self.learners.items():
-            found = outputs[self.watched[label]]
+            found = outputs.whole[self.watched[label]]
             learner.observe(self.task.loss(found.logits.detach(), found.y))
         if self.weighing.looks_back:
             self._last = seen
@@ -177,8 +184,9 @@ class Objective(nn.Module):
             return
         # Only a loss that differentiates by its input needs a graph.
         with _kept(model), torch.set_grad_enabled(bool(self.differentiated)):
-            outputs = self.task.outputs(model, self._last, self.forward_mode)
-            values = torch.stack([loss(outputs).detach() for loss in self.losses])
+            outputs = self.team.outputs(self.task, model, self._last, self.forward_mode)
+            raw = self._raw(outputs)
+            values = self.team.total([loss.detach() for loss in raw], self.shared)
         self._last = {}
         self.weighing.observe(self.coefficients * values)
 
@@ -216,12 +224,21 @@ class Objective(nn.Module):
             f"views/{label} learns from the losses on it, but no loss reads it or a view of it."
         )
 
+    def _raw(self, outputs: Seen) -> list[Tensor]:
+        """Every loss; of those that a process computes of its own rows, its share."""
+        return [
+            loss(outputs.own) * outputs.share[loss.reads[0]]  # type: ignore[index]
+            if shared and self.team.size > 1
+            else loss(outputs.whole)
+            for loss, shared in zip(self.losses, self.shared, strict=True)
+        ]
+
     def _views(self, model: nn.Module, batch: Batch, draws: Draws) -> dict[str, Batch]:
         for augment in self.augment:
             batch = augment(model, batch, self.task, draws)
         made = {CLEAN: batch}
         for label, view in zip(self.made, self.views, strict=True):
-            made[label] = view(model, made[self.sources[label]], self.task, draws)
+            made[label] = self.team.make(view, model, made[self.sources[label]], self.task, draws)
         return {
             label: Batch(made[label].x.detach().requires_grad_(), made[label].y)
             if label in self.differentiated

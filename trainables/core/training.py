@@ -20,13 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import catalog, evaluation, views
+from . import catalog, evaluation, intact, views
 from .batch import Batch
 from .data._source import Examples, Source, data_root
 from .errors import SettingError
 from .facts import Facts, Part
 from .network import Detector, Network
 from .objective import Objective, Step
+from .parallel import Team, convert
 from .randomness import Stream, derive, seeded
 from .recipe import SPLITTING, Config, complete_data, objective, resolve, schedule, task_of
 from .splits import Split, split
@@ -112,12 +113,21 @@ class Training:
     `epoch()` has run `epochs` times, or fewer, `evaluate` says what the model is worth; `save` and
     `load` move everything that the next epoch depends on. Raises `SettingError` for settings that
     do not fit the data and `MissingDataError` for data that is not there.
+
+    With a `team` of several processes each trains the same recipe at the same time, and all hold
+    what one process would hold; one of them evaluates and saves.
     """
 
     def __init__(
-        self, recipe: Mapping[str, Any], *, root: str = "", device: str | torch.device = "cpu"
+        self,
+        recipe: Mapping[str, Any],
+        *,
+        root: str = "",
+        device: str | torch.device = "cpu",
+        team: Team | None = None,
     ) -> None:
         self.recipe = resolve(recipe)
+        self.team = team or Team()
         self.device = torch.device(device)
         self.seed: int = self.recipe["seed"]
         self.settings: Config = self.recipe["training"]
@@ -129,8 +139,10 @@ class Training:
         self.done = 0
         with seeded(derive(self.seed, "model"), self.device):
             self.model = self._model(source).to(self.device)
+        convert(self.model, self.team)
         with seeded(derive(self.seed, "objective"), self.device):
             self.objective = self._objective(root).to(self.device)
+        self.objective.team = self.team
         self.parameters = [
             one
             for one in (*self.model.parameters(), *self.objective.losses.parameters())
@@ -160,26 +172,8 @@ class Training:
 
         Raises `RuntimeError` after the last epoch of the budget: the schedule ends there.
         """
-        if self.done >= self.epochs:
-            raise RuntimeError(f"the budget of {self.epochs} epochs is spent")
         began = perf_counter()
-        self.model.train()
-        self.objective.train()
-        draws = Stream(derive(self.seed, "views", self.done), self.device)
-        order = self._order()
-        pictures = derive(self.seed, "pictures", self.done)
-        batches = self.parts.train.batches(order, device=self.device, seed=pictures)
-        steps: list[Step] = []
-        with seeded(derive(self.seed, "dropout", self.done), self.device):
-            for i, batch in enumerate(batches):
-                progress = (self.done + i / len(order)) / self.epochs
-                self._set_lr(progress)
-                self.objective.at(progress)
-                steps.append(self._step(batch, draws))
-        self.objective.end_epoch()
-        means = _means(steps, self.first)
-        self.first = self.first or steps[0].losses.tolist()
-        self.done += 1
+        means = self.train_epoch()
         trained = perf_counter()
         metrics = self._metrics(means)
         return Report(
@@ -190,6 +184,35 @@ class Training:
             perf_counter() - trained,
             self.objective.records(),
         )
+
+    def train_epoch(self) -> dict[str, list[float]]:
+        """Train one epoch and measure nothing; the means over its steps by figure, [k] each.
+
+        What the further processes of a trial do. Raises `RuntimeError` as `epoch` does.
+        """
+        if self.done >= self.epochs:
+            raise RuntimeError(f"the budget of {self.epochs} epochs is spent")
+        self.model.train()
+        self.objective.train()
+        seed = derive(self.seed, "views", self.done)
+        draws = Stream(seed, self.device)
+        self.team.begin(seed)
+        order = self._order()
+        pictures = derive(self.seed, "pictures", self.done)
+        batches = self.team.batches(self.parts.train, order, device=self.device, seed=pictures)
+        steps: list[Step] = []
+        with seeded(derive(self.seed, "dropout", self.done), self.device):
+            for i, batch in enumerate(batches):
+                progress = (self.done + i / len(order)) / self.epochs
+                self._set_lr(progress)
+                self.objective.at(progress)
+                steps.append(self._step(batch, draws))
+        self.objective.end_epoch()
+        self.team.agree([*self.model.parameters(), *self.model.buffers(), *self.stepped])
+        means = _means(steps, self.first)
+        self.first = self.first or steps[0].losses.tolist()
+        self.done += 1
+        return means
 
     def _step(self, batch: Batch, draws: Stream) -> Step:
         # zero_grad's profiler hooks take longer than this on a small network.
@@ -244,9 +267,17 @@ class Training:
         part = self.parts.test if published else self.parts.validation
         evaluation.rehearse(self.model, benchmark, part, self.task, context)
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint; it appears at `path` whole or not at all."""
-        state = {
+    def close(self) -> None:
+        """Give back what the training holds beside memory: nothing, where it has no team."""
+
+    def share(self) -> None:
+        """Let all processes of the team go on from the state of the first, when all call this."""
+        state = self.team.shared(self._state(), self.device)
+        if self.team.rank > 0:
+            self._restore(state)
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "version": CHECKPOINT_VERSION,
             "recipe": json.dumps(self.recipe),
             "done": self.done,
@@ -256,6 +287,18 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "reports": json.dumps(self.reports),
         }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.done = state["done"]
+        self.first = state.get("first", [])
+        self.reports = json.loads(state["reports"])
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; it appears at `path` whole or not at all."""
+        state = self._state()
         path.parent.mkdir(parents=True, exist_ok=True)
         # A lost worker may still be writing while its successor does.
         unfinished = path.with_suffix(f".{os.getpid()}.tmp")
@@ -265,22 +308,30 @@ class Training:
             os.fsync(file.fileno())
         unfinished.replace(path)
 
+    def _goes_on(self, recipe: Config) -> bool:
+        """Whether this training is that of the recipe, or the same with more epochs.
+
+        More epochs are the same training only where nothing is stretched over them.
+        """
+        longer = recipe["training"] | {"epochs": self.epochs}
+        constant = longer["schedule"]["name"] == "Constant"
+        if constant and recipe["training"]["epochs"] <= self.epochs:
+            recipe = recipe | {"training": longer}
+        return recipe == self.recipe
+
     def load(self, path: Path) -> None:
         """Go on from a checkpoint of the same recipe; nothing in it is unpickled as code."""
+        if wrong := intact.problem(path):
+            raise SettingError(f"{path}: {wrong}.")
         state = torch.load(path, map_location=self.device, weights_only=True)
         if state["version"] > CHECKPOINT_VERSION:
             raise SettingError(
                 f"{path} has checkpoint version {state['version']}, this program reads up to "
                 f"{CHECKPOINT_VERSION}; update it."
             )
-        if resolve(json.loads(state["recipe"])) != self.recipe:
+        if not self._goes_on(resolve(json.loads(state["recipe"]))):
             raise SettingError(f"{path} belongs to another recipe than the one that was asked for.")
-        self.model.load_state_dict(state["model"])
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.done = state["done"]
-        self.first = state.get("first", [])
-        self.reports = json.loads(state["reports"])
+        self._restore(state)
 
     def _model(self, source: Source) -> Network | Detector:
         x = self.parts.train.x

@@ -18,17 +18,19 @@ class ShakeMix(nn.Module):
         super().__init__()
         self.ahead, self.back, *level = mode.split("-")
         self.per_image = level == ["image"]
+        # What draws for each image; where the batch is spread over processes, for all of it.
+        self.drawn = uniform
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """Branches y and z [b, c, h, w] -> [b, c, h, w]."""
         if not self.training:
             return 0.5 * (y + z)
-        like = y if self.per_image else y[:1]
-        a = uniform(like) if self.ahead == "shake" else torch.full_like(like[:, :1, :1, :1], 0.5)
+        like, drawn = (y, self.drawn) if self.per_image else (y[:1], uniform)
+        a = drawn(like) if self.ahead == "shake" else torch.full_like(like[:, :1, :1, :1], 0.5)
         if self.back == "keep":
             b = a
         else:
-            b = uniform(like) if self.back == "shake" else torch.full_like(a, 0.5)
+            b = drawn(like) if self.back == "shake" else torch.full_like(a, 0.5)
         return scaled(y, a, b) + scaled(z, 1 - a, 1 - b)
 
 
@@ -44,13 +46,14 @@ class ShakeDrop(nn.Module):
         super().__init__()
         self.register_buffer("p", torch.tensor(p), persistent=False)
         self.p: Tensor
+        self.drawn = uniform
 
     def forward(self, x: Tensor) -> Tensor:
         """x [b, c, h, w] -> [b, c, h, w]."""
         if not self.training:
             return (1 - self.p) * x
         kept = torch.rand_like(self.p) >= self.p
-        a, b = 2 * uniform(x) - 1, uniform(x)
+        a, b = 2 * self.drawn(x) - 1, self.drawn(x)
         return scaled(x, torch.where(kept, 1, a), torch.where(kept, 1, b))
 
 

@@ -45,7 +45,8 @@ class Policies(nn.Module, ABC):
     epoch. What waits for the device: each of the two operations, once, for which images take which;
     an update may; `figures` and `records`, of the epoch that `end_epoch` closed, do.
     Where torch.distributed runs, the losses that new policies come from are the mean over all
-    processes and the policies are those of the first one; records are of a process's own rows.
+    processes and the policies are those of the first one; records are of the rows that a process
+    observed, which in a training of several processes are all.
     """
 
     family = "augmentation"
