@@ -1,16 +1,24 @@
 from __future__ import annotations
 
 import copy
+import errno
+import io
 import json
 import math
-from collections.abc import Iterator
+import os
+import pickle
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from trainables.core import intact
 from trainables.core.recipe import resolve
 from trainables.core.training import Training
+from trainables.storage import Storage, StorageError
 
 from .study.in_process import STORAGE, Trial, checkpoints
 
@@ -151,7 +159,7 @@ def test_what_the_ledger_lacks_is_sent_again_and_then_training_goes_on(
     assert timeless(first[:known] + again) == timeless(whole)
     cut, uncut = checkpoints(tmp_path / "cut"), checkpoints(tmp_path / "whole")
     assert cut == uncut
-    assert set(cut) == {"trials/0003/last.pt", "trials/0003/best.pt"}
+    assert set(cut) == {f"trials/0003/{name}.pt" for name in ("last", "previous", "best")}
 
 
 def test_a_worker_lost_in_the_test_evaluation_trains_no_epoch_again(
@@ -184,6 +192,7 @@ def test_a_worker_lost_in_the_test_evaluation_trains_no_epoch_again(
 def test_epochs_whose_checkpoint_is_lost_are_trained_again(tmp_path: Path) -> None:
     whole = reports(Trial(config(tmp_path / "whole")), 4)
     (found,) = reports(Trial(config(tmp_path / "lost", reported=3)), 1)
+    assert found.pop("checkpoint") == {"epoch": 0, "problem": "there is no newer checkpoint"}
     assert timeless([found]) == timeless(whole[3:])
 
 
@@ -230,11 +239,273 @@ def test_settings_that_do_not_fit_the_data_are_results(tmp_path: Path) -> None:
     assert "limit=3" in found["text"]
 
 
-def test_a_checkpoint_of_another_recipe_is_not_taken_over(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_recipe_is_set_aside(tmp_path: Path) -> None:
+    other = RECIPE | {"seed": 6}
+    whole = reports(Trial(config(tmp_path / "whole", other)), 2)
+    reports(Trial(config(tmp_path / "mixed")), 1)
+    theirs = checkpoints(tmp_path / "mixed")["trials/0003/last.pt"]
+    found = reports(Trial(config(tmp_path / "mixed", other)), 2)
+    assert found[0].pop("checkpoint") == {
+        "epoch": 0,
+        "problem": "last.pt belongs to another recipe than the one that was asked for.",
+    }
+    assert timeless(found) == timeless(whole)
+    assert checkpoints(tmp_path / "mixed") == checkpoints(tmp_path / "whole")
+    broken = tmp_path / "mixed" / "trials" / "0003" / "last.pt.broken"
+    assert torch.load(broken, weights_only=True)["recipe"] == theirs["recipe"]
+
+
+def test_a_checkpoint_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    reports(Trial(config(tmp_path)), 2)
+    path = tmp_path / "trials" / "0003" / "last.pt"
+    torch.save(torch.load(path, weights_only=True) | {"version": 99}, path)
+    found = failure(Trial(config(tmp_path, reported=2)))
+    assert (found["class"], found["type"]) == ("error", "SettingError")
+    assert "version 99" in found["text"]
+    assert path.exists()
+
+
+# Every way in which a file may be bad, as a function of its bytes.
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "a bit in a tensor": lambda whole: flipped(whole, len(whole) // 2),
+    "cut in half": lambda whole: whole[: len(whole) // 2],
+    "without its last byte": lambda whole: whole[:-1],
+    "empty": lambda whole: b"",
+    "zeros": lambda whole: bytes(len(whole)),
+    "no checkpoint": lambda whole: b"not a checkpoint, though it has some length",
+    "a pickle": lambda whole: pickle.dumps({"model": 1}),
+    "a list": lambda whole: saved([1, 2]),
+    "a mapping": lambda whole: saved({"model": {}, "version": 1}),
+    "with code": lambda whole: saved({"model": Path("x")}),
+}
+
+
+def flipped(whole: bytes, place: int, bit: int = 3) -> bytes:
+    return whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :]
+
+
+def saved(value: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def replaced(path: Path, content: bytes) -> None:
+    """The file with other bytes; what else has its bytes keeps them."""
+    path.unlink()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_trial_goes_on_from_the_generation_before(how: str, tmp_path: Path) -> None:
+    reports(Trial(config(tmp_path / "whole")), 3)
+    first = reports(Trial(config(tmp_path / "bad")), 2)
+    folder = tmp_path / "bad" / "trials" / "0003"
+    bad = DAMAGE[how]((folder / "last.pt").read_bytes())
+    replaced(folder / "last.pt", bad)
+    again = reports(Trial(config(tmp_path / "bad", reported=1)), 2)
+    told = again[0].pop("checkpoint")
+    assert told["epoch"] == 1
+    assert told["problem"].startswith("last.pt ")
+    assert "checkpoint" not in again[1]
+    assert timeless(again[:1]) == timeless(first[1:])
+    assert checkpoints(tmp_path / "bad") == checkpoints(tmp_path / "whole")
+    assert (folder / "last.pt.broken").read_bytes() == bad
+
+
+def test_what_the_ledger_has_is_trained_again_and_not_sent_again(tmp_path: Path) -> None:
+    whole = reports(Trial(config(tmp_path / "whole")), 4)
+    reports(Trial(config(tmp_path / "bad")), 3)
+    replaced(tmp_path / "bad" / "trials" / "0003" / "last.pt", b"")
+    (found,) = reports(Trial(config(tmp_path / "bad", reported=3)), 1)
+    assert found.pop("checkpoint")["epoch"] == 2
+    assert timeless([found]) == timeless(whole[3:])
+    # What was said once is not part of the training.
+    kept = torch.load(tmp_path / "bad" / "trials" / "0003" / "last.pt", weights_only=True)
+    assert not [one for one in json.loads(kept["reports"]) if "checkpoint" in one]
+
+
+def test_with_both_generations_bad_it_begins_anew_and_says_so(tmp_path: Path) -> None:
+    whole = reports(Trial(config(tmp_path / "whole")), 4)
+    reports(Trial(config(tmp_path / "bad")), 3)
+    folder = tmp_path / "bad" / "trials" / "0003"
+    for name in ("last.pt", "previous.pt"):
+        replaced(folder / name, flipped((folder / name).read_bytes(), 9000))
+    (found,) = reports(Trial(config(tmp_path / "bad", reported=3)), 1)
+    told = found.pop("checkpoint")
+    assert told["epoch"] == 0
+    assert "last.pt is damaged" in told["problem"]
+    assert "previous.pt is damaged" in told["problem"]
+    assert timeless([found]) == timeless(whole[3:])
+    assert checkpoints(tmp_path / "bad") == checkpoints(tmp_path / "whole")
+
+
+def test_a_kill_between_the_two_renames_loses_no_more_than_the_epoch(tmp_path: Path) -> None:
+    whole = reports(Trial(config(tmp_path / "whole")), 3)
+    reports(Trial(config(tmp_path / "cut")), 2)
+    folder = tmp_path / "cut" / "trials" / "0003"
+    # As the kill leaves it: the third epoch is written and has no name yet.
+    (folder / "last.pt").replace(folder / "previous.pt")
+    (folder / "next.pt").write_bytes(b"torn")
+    (folder / "next.1.tmp").write_bytes(b"torn, too")
+    (found,) = reports(Trial(config(tmp_path / "cut", reported=2)), 1)
+    assert "checkpoint" not in found
+    assert timeless([found]) == timeless(whole[2:])
+    assert checkpoints(tmp_path / "cut") == checkpoints(tmp_path / "whole")
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["best.pt", "last.pt", "previous.pt"]
+
+
+def test_the_best_checkpoint_survives_damage_to_the_last(tmp_path: Path) -> None:
+    # The loss falls: the last is the best, and both are the same bytes under two names.
+    options: Tree = {"metric": "validation/loss", "mode": "min"}
+    reports(Trial(config(tmp_path / "whole", **options)), 3)
+    reports(Trial(config(tmp_path / "bad", **options)), 3)
+    folder = tmp_path / "bad" / "trials" / "0003"
+    assert (folder / "best.pt").samefile(folder / "last.pt")
+    (folder / "last.pt").write_bytes(flipped((folder / "last.pt").read_bytes(), 9000))
+    trial = Trial(config(tmp_path / "bad", reported=2, **options))
+    assert checkpoints(tmp_path / "bad")["trials/0003/best.pt"]["done"] == 2
+    reports(trial, 1)
+    assert checkpoints(tmp_path / "bad") == checkpoints(tmp_path / "whole")
+
+
+def test_every_flipped_bit_is_noticed_or_of_no_consequence(tmp_path: Path) -> None:
     reports(Trial(config(tmp_path)), 1)
-    found = failure(Trial(config(tmp_path, RECIPE | {"seed": 6})))
-    assert found["type"] == "SettingError"
-    assert "another recipe" in found["text"]
+    whole = (tmp_path / "trials" / "0003" / "last.pt").read_bytes()
+    path = tmp_path / "trials" / "0003" / "flipped.pt"
+    path.write_bytes(whole)
+    assert intact.problem(path) == ""
+    expected = checkpoints(tmp_path)["trials/0003/last.pt"]
+    draw = random.Random(7)
+    found = 0
+    for _ in range(300):
+        path.write_bytes(flipped(whole, draw.randrange(len(whole)), draw.randrange(8)))
+        if intact.problem(path):
+            found += 1
+        else:
+            # In what pads the file.
+            assert checkpoints(tmp_path)["trials/0003/flipped.pt"] == expected
+    assert found > 200
+
+
+def test_a_full_disk_is_no_fault_of_the_trial(tmp_path: Path) -> None:
+    whole = reports(Trial(config(tmp_path / "whole")), 3)
+    trial = Trial(config(tmp_path / "full"))
+    reports(trial, 2)
+    before = checkpoints(tmp_path / "full")
+    folder = tmp_path / "full" / "trials" / "0003"
+    # Linux's own full device, where the next checkpoint is written.
+    (folder / f"next.{os.getpid()}.tmp").symlink_to("/dev/full")
+    found = failure(trial)
+    assert (found["class"], found["type"]) == ("storage", "OSError")
+    assert "No space left" in found["text"]
+    assert checkpoints(tmp_path / "full") == before
+    assert not list(folder.glob("*.tmp"))
+    (again,) = reports(Trial(config(tmp_path / "full", reported=2)), 1)
+    assert timeless([again]) == timeless(whole[2:])
+
+
+def wrapped(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "oom"),
+        (RuntimeError("CUDA error: out of memory"), "oom"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "oom"),
+        (MemoryError(), "oom"),
+        (OSError(errno.ENOSPC, "No space left on device"), "storage"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "storage"),
+        (OSError(errno.EROFS, "Read-only file system"), "storage"),
+        (OSError(errno.EIO, "Input/output error"), "storage"),
+        (OSError(errno.ESTALE, "Stale file handle"), "storage"),
+        (StorageError("s3://bucket/studies: last.pt cannot be written"), "storage"),
+        (wrapped(RuntimeError("unexpected pos"), OSError(errno.ENOSPC, "full")), "storage"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "error"),
+        (wrapped(ValueError("bad"), OSError(errno.ENOSPC, "full")), "error"),
+        (ValueError("out of memory of what was asked"), "error"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "error"),
+    ],
+    ids=lambda one: repr(one)[:50],
+)
+def test_failures_have_a_class(
+    error: Exception, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = Trial(config(tmp_path))
+
+    def fails(self: Training) -> Any:
+        raise error
+
+    monkeypatch.setattr(Training, "epoch", fails)
+    assert failure(trial)["class"] == expected
+
+
+def elsewhere(name: str) -> str:
+    """A storage in this process's memory, as fsspec has it."""
+    return f"memory://{name}"
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, OTHER], ids=["plain", "everything"])
+def test_a_trial_with_its_files_elsewhere_is_the_same(recipe: Tree, tmp_path: Path) -> None:
+    whole = reports(Trial(config(tmp_path / "whole", recipe, test=True)), 3)
+    place = elsewhere(tmp_path.name)
+    first = Trial(config(tmp_path / "none", recipe, test=True, storage=place))
+    found = reports(first, 2)
+    # The second process has nothing but the storage.
+    second = Trial(config(tmp_path / "none", recipe, test=True, storage=place, reported=2))
+    found += reports(second, 1)
+    assert timeless(found) == timeless(whole)
+    for name in Storage(place).names():
+        assert Storage(place).get(name, tmp_path / "fetched" / name)
+    assert checkpoints(tmp_path / "fetched") == checkpoints(tmp_path / "whole")
+    assert not (tmp_path / "none").exists()
+    first.cleanup()
+    second.cleanup()
+
+
+def test_what_is_torn_elsewhere_is_made_good_there(tmp_path: Path) -> None:
+    whole = reports(Trial(config(tmp_path / "whole")), 3)
+    store = Storage(elsewhere(tmp_path.name))
+    one = Trial(config(tmp_path, storage=store.uri))
+    reports(one, 2)
+    bad = tmp_path / "bad"
+    assert store.get("trials/0003/last.pt", bad)
+    bad.write_bytes(bad.read_bytes()[:5000])
+    store.put(bad, "trials/0003/last.pt")
+    one.reset_config(config(tmp_path, storage=store.uri, reported=2))
+    # Already now: a kill before the next epoch is saved must not leave the bad one alone.
+    assert store.get("trials/0003/last.pt", bad)
+    assert torch.load(bad, weights_only=True)["done"] == 1
+    (found,) = reports(one, 1)
+    assert found.pop("checkpoint")["epoch"] == 1
+    assert timeless([found]) == timeless(whole[2:])
+    names = sorted(name.removeprefix("trials/0003/") for name in store.names("trials/0003"))
+    assert names == ["best.pt", "last.pt", "last.pt.broken", "previous.pt"]
+    one.cleanup()
+
+
+def test_scratch_is_emptied_by_the_next_trial_and_removed_at_the_end(tmp_path: Path) -> None:
+    one = Trial(config(tmp_path, storage=elsewhere(tmp_path.name)))
+    reports(one, 1)
+    folder = one.kept.folder
+    assert (folder / "last.pt").exists()
+    one.reset_config(config(tmp_path, number=4, storage=elsewhere(tmp_path.name)))
+    assert one.kept.folder == folder
+    assert list(folder.iterdir()) == []
+    one.cleanup()
+    assert not folder.parent.exists()
+
+
+def test_a_storage_that_cannot_be_had_is_a_result(tmp_path: Path) -> None:
+    trial = Trial(config(tmp_path, storage="s3://key:word@bucket/studies"))
+    found = failure(trial)
+    assert found["class"] == "error"
+    assert "word" not in json.dumps(found).replace("password", "")
+    trial.cleanup()
 
 
 def test_rays_own_checkpoints_hold_everything(tmp_path: Path) -> None:
@@ -273,7 +544,7 @@ def test_the_best_checkpoint_is_the_best_by_the_studys_metric(
     assert kept["trials/0003/best.pt"]["done"] == expected
     assert kept["trials/0003/last.pt"]["done"] == 4
     names = sorted(path.name for path in (tmp_path / "trials" / "0003").iterdir())
-    assert names == ["best.pt", "last.pt"]
+    assert names == ["best.pt", "last.pt", "previous.pt"]
 
 
 def test_without_the_metric_there_is_no_best_checkpoint(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import shutil
 import traceback
 from pathlib import Path
 from typing import Any
@@ -14,32 +12,53 @@ import ray
 import torch
 from ray import _raylet, tune
 
+from . import ranks
+from .checkpoints import EXAMPLES, LAST, POLICIES, Checkpoints
 from .core import records
+from .core.parallel import ProcessLost
 from .core.training import Training
+from .storage import DISK_ERRNOS, Scratch, Storage, StorageError, local_folder
+
+# How libraries say that memory is used up, where they have no class of errors for it.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 class Trial(tune.Trainable):  # type: ignore[misc]
     """Trains one planned trial and reports each epoch.
 
     `config["plan"]` is JSON text with: number, name, folder (of the study), recipe, data_root,
-    cpus, gpus, reported (epochs that the ledger already has), probe_at (epochs after which
+    cpus and gpus (of all its processes together), processes (which share every batch; 1 where it is
+    left out), reported (epochs that the ledger already has), probe_at (epochs after which
     `probe_benchmarks` run on at most `probe_limit` validation examples), test (whether `benchmarks`
     run on the test part at the end, on at most `test_limit` examples, 0 for all), metric and mode
-    (which checkpoint is the best one), eval_seed.
+    (which checkpoint is the best one), eval_seed, and storage (a path or the address of a storage
+    elsewhere; "": `folder`).
 
-    A checkpoint is written to `folder/trials/<number>` after every epoch, with all reports so far.
-    Whoever starts the trial again, with a new driver or after a lost process, gets the reports that
-    the ledger lacks and then new ones. Errors of the training are reported as a result, so that Ray
-    retries only what was lost through no fault of the trial.
+    A checkpoint is kept in `trials/<number>` of the storage after every epoch, with all reports so
+    far. Whoever starts the trial again, with a new driver or after a lost process, gets the reports
+    that the ledger lacks and then new ones. Where an older checkpoint than the ledger's last report
+    had to be taken, the next report says so: `checkpoint`, with the epoch gone back to and the
+    problem. Errors of the training are reported as a result, so that Ray retries only what was lost
+    through no fault of the trial; their `class` is oom, storage (no fault of the configuration:
+    what was kept is kept, and the trial can go on from it) or error.
     """
 
-    training: Training | None
+    training: Training | None = None
+    scratch: Scratch | None = None
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """The CPUs and GPUs, or parts of them, that the plan asks for."""
+        """The CPUs and GPUs, or parts of them, and the memory that the plan asks for."""
         plan = json.loads(config["plan"])
-        return tune.PlacementGroupFactory([{"CPU": plan["cpus"], "GPU": plan["gpus"]}])
+        asked = {"CPU": plan["cpus"], "GPU": plan["gpus"]}
+        if plan.get("memory"):
+            asked["memory"] = plan["memory"]
+        return tune.PlacementGroupFactory([asked])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the planned trial, from its checkpoint where there is one."""
@@ -47,7 +66,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in this process; nothing of the one before is left."""
-        self.training = None
+        self._end_training()
         if torch.cuda.is_available():
             # For the memory of the device alone: a collection takes half a second.
             gc.collect()
@@ -63,20 +82,46 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _begin(self, config: dict[str, Any]) -> None:
         self.plan: dict[str, Any] = json.loads(config["plan"])
         self.failure: dict[str, Any] | None = None
+        self.went_back: dict[str, Any] | None = None
         self.training = None
         self.sent = int(self.plan["reported"])
         torch.set_num_threads(max(1, int(self.plan["cpus"])))
-        self.folder = Path(self.plan["folder"]) / "trials" / f"{self.plan['number']:04d}"
         try:
-            device = "cuda" if self.plan["gpus"] > 0 else "cpu"
-            self.training = Training(
-                self.plan["recipe"], root=self.plan["data_root"], device=device
+            self.kept = self._kept()
+            self.training = ranks.begin(
+                self.plan["recipe"],
+                root=self.plan["data_root"],
+                processes=int(self.plan.get("processes", 1)),
+                cpus=self.plan["cpus"],
+                gpus=self.plan["gpus"],
             )
-            if (self.folder / "last.pt").exists():
-                self.training.load(self.folder / "last.pt")
-                self._keep_best(self.training)
+            self._go_on(self.training)
+        except ProcessLost:
+            # For Ray, which starts the trial again, as if its own process had been lost.
+            raise
         except Exception as error:
             self.failure = _failure(error)
+
+    def _kept(self) -> Checkpoints:
+        """Where the trial's files are, and where those of the evaluation are kept (`cache`)."""
+        name = f"trials/{self.plan['number']:04d}"
+        place = self.plan.get("storage", "")
+        folder = local_folder(place or self.plan["folder"])
+        if folder is not None:
+            self.cache = Path(self.plan["folder"]) / "cache"
+            return Checkpoints(folder / name)
+        self.scratch = self.scratch or Scratch()
+        self.cache = self.scratch.folder / "cache"
+        return Checkpoints(self.scratch.emptied("trial"), Storage(place), name)
+
+    def _go_on(self, training: Training) -> None:
+        """From the newest checkpoint that can be read; the next report tells if one could not."""
+        problem = self.kept.load(training)
+        if not problem and training.done < self.sent:
+            problem = "there is no newer checkpoint"
+        if problem:
+            self.went_back = {"epoch": training.done, "problem": problem}
+        self._keep_best(training)
 
     def step(self) -> dict[str, Any]:
         """The next report that the ledger lacks, trained for if need be."""
@@ -84,6 +129,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         if self.failure is None:
             try:
                 return self._next()
+            except ProcessLost:
+                raise
             except Exception as error:
                 self.failure = _failure(error)
         # Never "done": Ray would stop the trial without telling the scheduler what it reported.
@@ -98,6 +145,9 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             self._train(training)
         report: dict[str, Any] = training.reports[self.sent]
         self.sent += 1
+        if self.went_back is not None:
+            report = report | {"checkpoint": self.went_back}
+            self.went_back = None
         flat: dict[str, Any] = report["metrics"]
         return flat | {"epoch": report["epoch"], "report": json.dumps(report)}
 
@@ -112,7 +162,9 @@ class Trial(tune.Trainable):  # type: ignore[misc]
                 limit=self.plan["probe_limit"],
                 seed=self.plan["eval_seed"],
             ).rows
-        records.add_policies(self.folder / "policies.jsonl", found.epoch, found.records)
+        if found.records:
+            records.add_policies(self.kept.folder / POLICIES, found.epoch, found.records)
+            self.kept.keep(POLICIES)
         probes = {
             f"{row['split']}/{row['name']}/{row['metric']}": row["value"]
             for row in evaluations
@@ -131,7 +183,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
                 "test_due": last and self.plan["test"] and not found.diverged,
             }
         )
-        training.save(self.folder / "last.pt")
+        self.kept.save(training)
         self._keep_best(training)
         self._test(training)
 
@@ -145,28 +197,22 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             limit=self.plan["test_limit"],
             seed=self.plan["eval_seed"],
             checks=True,
-            store=Path(self.plan["folder"]) / "cache",
+            store=self.cache,
         )
-        records.write_examples(self.folder / "examples.npz", tested.judged)
+        records.write_examples(self.kept.folder / EXAMPLES, tested.judged)
+        self.kept.keep(EXAMPLES)
         report = training.reports[-1]
         report["evaluations"] = report["evaluations"] + tested.rows
         report["eval_s"] += sum(_seconds(tested.rows))
         report["summary"] = self._summary(training)
         report["test_due"] = False
-        training.save(self.folder / "last.pt")
+        self.kept.save(training)
         self._keep_best(training)
 
     def _keep_best(self, training: Training) -> None:
         """Let best.pt be last.pt if that is the best; after a kill between the two writes, too."""
-        if self._best(training):
-            # The same bytes under a second name: no second copy of the model is written.
-            twin = self.folder / f"best.{os.getpid()}.tmp"
-            twin.unlink(missing_ok=True)
-            try:
-                twin.hardlink_to(self.folder / "last.pt")
-            except OSError:  # a file system without hard links
-                shutil.copyfile(self.folder / "last.pt", twin)
-            twin.replace(self.folder / "best.pt")
+        if training.reports and self._best(training):
+            self.kept.keep_best()
 
     def _best(self, training: Training) -> bool:
         sign = 1 if self.plan["mode"] == "max" else -1
@@ -185,13 +231,25 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write everything that the next step depends on."""
         assert self.training is not None
-        self.training.save(Path(checkpoint_dir) / "last.pt")
+        self.training.save(Path(checkpoint_dir) / LAST)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Go on from what `save_checkpoint` wrote."""
         assert self.training is not None
-        self.training.load(Path(checkpoint_dir) / "last.pt")
+        self.training.load(Path(checkpoint_dir) / LAST)
         self.sent = self.training.done
+
+    def _end_training(self) -> None:
+        if self.training is not None:
+            self.training.close()
+            self.training = None
+
+    def cleanup(self) -> None:
+        """Leave no further process, and nothing on the local disk of a storage elsewhere."""
+        self._end_training()
+        if self.scratch is not None:
+            self.scratch.remove()
+            self.scratch = None
 
 
 def _seconds(rows: list[dict[str, Any]]) -> list[float]:
@@ -201,10 +259,28 @@ def _seconds(rows: list[dict[str, Any]]) -> list[float]:
 
 def _failure(error: Exception) -> dict[str, Any]:
     return {
+        "class": _class(error),
         "type": type(error).__name__,
         "text": str(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
+
+
+def _class(error: BaseException) -> str:
+    """oom, storage or error: whose fault it is, and what may be done about it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "oom"
+    if isinstance(error, RuntimeError) and any(one in str(error) for one in OUT_OF_MEMORY):
+        return "oom"
+    if isinstance(error, StorageError):
+        return "storage"
+    if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+        return "storage"
+    # torch wraps what the file that it writes to raises.
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, RuntimeError) and cause is not None:
+        return _class(cause)
+    return "error"
 
 
 def _entitle(title: str) -> None:
