@@ -1,10 +1,13 @@
-"""What a running study shows: a live view in a terminal, plain lines elsewhere; on stderr."""
+"""What a running study shows: a live view in a terminal, plain lines elsewhere; on stderr.
+
+It counts what the ledger says, as `study status` does, so that the two never disagree.
+"""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
+from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
@@ -15,11 +18,19 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.metrics import metric as metric_of
+from study.tally import Counted, Tally
 
 if TYPE_CHECKING:
-    from study.conductor import Conductor, Trial
+    from study.conductor import Conductor
 
-ENDED = ("COMPLETE", "PRUNED", "FAIL")
+# How an end is called where its reason is not a word of its own.
+_ENDS = {
+    "rung": "stopped at a rung",
+    "budget": "complete",
+    "error": "failed",
+    "oom": "failed, out of memory",
+    "lost": "failed, its process was lost too often",
+}
 
 
 class Progress:
@@ -29,8 +40,12 @@ class Progress:
         self.conductor = conductor
         self.console = console or Console(file=sys.stderr)
         self._began = monotonic()
-        self._before = _epochs(conductor)
-        self._told = {one.number for one in conductor.trials if one.state in ENDED}
+        self._read = 0
+        self._tally = Tally(conductor.study.resolved())
+        self._count()
+        self._told = {number for number, one in self._tally.trials.items() if one.ended}
+        self._retries = self._tally.retries
+        self._pause = ""
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -47,84 +62,101 @@ class Progress:
             self._live.stop()
 
     def tick(self) -> None:
-        """Without a terminal, a line for every trial that has ended since."""
+        """Without a terminal, a line for every trial that has ended since, retry and pause."""
         if self._live is not None:
             return
-        for trial in self.conductor.trials:
-            if trial.state in ENDED and trial.number not in self._told:
-                self._told.add(trial.number)
-                left = self.eta()
-                self.console.print(
-                    f"[{len(self._told)}/{self.conductor.expected}] {self._line(trial)}"
-                    + (f"  ETA {clock(left)}" if left else ""),
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
+        self._count()
+        if self._tally.retries > self._retries:
+            self._retries = self._tally.retries
+            self._print(f"{self._retries} so far went on in a new process after one was lost")
+        for number, trial in self._tally.trials.items():
+            if trial.ended and number not in self._told:
+                self._told.add(number)
+                self._print(
+                    f"[{len(self._told)}/{self._tally.expected}] {self._line(trial)}" + self._left()
                 )
+        if (pause := self._paused()) != self._pause:
+            self._pause = pause
+            self._print(pause or "goes on")
 
     def eta(self) -> float | None:
-        """Seconds until the end, from the epochs per second of this segment; None at first."""
-        spent = _epochs(self.conductor) - self._before
-        if spent == 0:
-            return None
-        trials = self.conductor.trials
-        full = self.conductor.study.epochs
-        searched = [one.epoch for one in trials if one.phase == "search" and one.state in ENDED]
-        typical = sum(searched) / len(searched) if searched else full
-        unplanned = max(0, self.conductor.searching - len(trials))
-        confirming = self.conductor.expected - self.conductor.searching
-        confirmed = sum(one.epoch for one in trials if one.phase == "confirm")
-        open_ = sum(
-            max(0.0, typical - one.epoch)
-            for one in trials
-            if one.phase == "search" and one.state not in ENDED
-        )
-        left = open_ + unplanned * typical + confirming * full - confirmed
-        return left * (monotonic() - self._began) / spent
+        """Seconds until the end, at the speed of this segment; None at first."""
+        self._count()
+        found = self._tally.eta(datetime.now(UTC))
+        return None if found is None else found[0]
 
     def view(self) -> Group:
-        """The live view: counts by state, the best of every arm, what runs now, time left."""
-        trials = self.conductor.trials
-        states = Counter(one.state for one in trials)
-        ended = sum(states[one] for one in ENDED)
-        left = self.eta()
+        """The live view: counts by state, each arm's part and best, what runs now, time left."""
+        self._count()
+        tally = self._tally
+        failed = "  ".join(f"{one} {number}" for one, number in tally.failures().items())
         head = Text.assemble(
-            (self.conductor.study.study, "bold"),
-            f"  {ended}/{self.conductor.expected} trials  ",
-            "  ".join(f"{state.lower()} {count}" for state, count in sorted(states.items())),
-            f"  epochs {_epochs(self.conductor)}",
+            (tally.study, "bold"),
+            f"  {tally.ended}/{tally.expected} trials  ",
+            "  ".join(f"{state.lower()} {count}" for state, count in tally.states().items()),
+            f"  epochs {tally.epochs}",
+            f"  retries {tally.retries}" if tally.retries else "",
+            f"  failed by: {failed}" if failed else "",
             f"  {clock(monotonic() - self._began)}",
-            f"  ETA {clock(left)}" if left else "",
+            self._left(),
         )
-        metric = self.conductor.study.search.metric
         arms = Table(box=None, pad_edge=False)
-        for name in ("arm", "weighter", "trials", "epochs", f"best {metric}", "now"):
-            arms.add_column(name, justify="left" if name in ("arm", "weighter", "now") else "right")
-        for arm in self.conductor.study.arms:
-            own = [one for one in trials if one.arm.name == arm.name]
+        names = ("arm", "weighter", "trials", "epochs", "share", f"best {tally.metric}", "now")
+        for title in names:
+            left = title in ("arm", "weighter", "now")
+            arms.add_column(title, justify="left" if left else "right")
+        total = tally.device_s(tally.trials.values())
+        for name in tally.arms:
+            own = tally.of(name)
             now = ", ".join(
-                f"{one.number:04d} ({one.epoch}/{self.conductor.study.epochs})"
+                f"{one.number:04d} ({one.epoch}/{tally.full})"
                 for one in own
-                if one.running
+                if one.state == "RUNNING"
             )
+            best = tally.best(name, tally.metric)
             arms.add_row(
-                arm.arm,
-                arm.weighter,
-                f"{sum(one.state in ENDED for one in own)}",
+                *name,
+                f"{sum(one.ended for one in own)}",
                 f"{sum(one.epoch for one in own)}",
-                _best(own, metric, self.conductor.study.search.mode),
+                f"{100 * tally.device_s(own) / total:.0f} %" if total else "–",
+                "–" if best is None else metric_of(tally.metric, tally.mode).shown(best),
                 now,
             )
         bar = Table.grid()  # a bar by itself does not end its line
-        bar.add_row(ProgressBar(total=self.conductor.expected, completed=ended, width=60))
-        return Group(head, bar, arms)
+        bar.add_row(ProgressBar(total=tally.expected, completed=tally.ended, width=60))
+        pause = [Text(self._paused(), style="bold")] if self._paused() else []
+        return Group(head, bar, *pause, arms)
 
-    def _line(self, trial: Trial) -> str:
-        how = {"rung": "stopped at a rung", "budget": "complete"}.get(trial.reason, trial.reason)
-        search = self.conductor.study.search
-        value = f"{search.metric} {metric_of(search.metric, search.mode).shown(trial.value)}"
+    def _count(self) -> None:
+        """Take up what the ledger holds since the last time."""
+        new = self.conductor.ledger.events[self._read :]
+        self._read += len(new)
+        self._tally.extend(new)
+
+    def _left(self) -> str:
+        found = self._tally.eta(datetime.now(UTC))
+        if found is None or found[0] <= 0:
+            return ""
+        # How long the test of a finalist takes is known when the first one has been through it.
+        return f"  ETA {clock(found[0])}" + ("" if found[1] else " + tests")
+
+    def _paused(self) -> str:
+        """Why no more trials begin, where that is so; those that run end their epoch first."""
+        kind, _, why = self.conductor.halted.partition(": ")
+        if not kind:
+            return ""
+        return f"{'paused' if kind in ('disk', 'storage') else 'stopping'}: {why}"
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _line(self, trial: Counted) -> str:
+        how = _ENDS.get(trial.reason, trial.reason)
+        metric = self._tally.metric
+        value = trial.values.get(metric, math.nan)
+        shown = f"{metric} {metric_of(metric, self._tally.mode).shown(value)}"
         epochs = f"{trial.epoch} epoch{'' if trial.epoch == 1 else 's'}"
-        return f"{trial.name}: {how} after {epochs}, {value}"
+        return f"{trial.title}: {how} after {epochs}, {shown}"
 
 
 def clock(seconds: float) -> str:
@@ -132,14 +164,3 @@ def clock(seconds: float) -> str:
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
-
-
-def _epochs(conductor: Conductor) -> int:
-    return sum(one.epoch for one in conductor.trials)
-
-
-def _best(trials: list[Trial], metric: str, mode: str) -> str:
-    values = [one.value for one in trials if math.isfinite(one.value)]
-    if not values:
-        return "–"
-    return metric_of(metric, mode).shown(max(values) if mode == "max" else min(values))

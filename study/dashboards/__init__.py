@@ -1,0 +1,1 @@
+"""Dashboards of other tools for studies."""
