@@ -39,6 +39,13 @@ Address = Annotated[
 ]
 Cpus = Annotated[int | None, typer.Option(help="CPUs of the local cluster; all by default.")]
 Dashboard = Annotated[bool, typer.Option(help="Ray's dashboard, on this machine only.")]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Join a cluster of another machine without a token.")
+]
+Storage = Annotated[
+    str,
+    typer.Option(help="Where checkpoints go: s3://…, gs://…; by default the study's folder."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Benchmarks = Annotated[
     list[str],
@@ -57,6 +64,8 @@ def run(
     address: Address = "",
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    insecure: Insecure = False,
+    storage: Storage = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and say what would run.")
     ] = False,
@@ -84,6 +93,7 @@ def run(
         asked = [*(changes or ()), *(_toy(text) if smoke_test else ())]
         found = spec.load(path, tuple(asked))
         given = text + "".join(f"\n# --set {one}" for one in asked)
+        life.storage_of(storage, found)
         if not dry_run:
             life.vacant(found, root)
         data = life.rehearse(found, data_root, address=address, cpus=cpus)
@@ -94,7 +104,18 @@ def run(
             return
         folder = life.create(found, given, root, data)
         _say(f"Study folder: {folder}")
-        _go(folder, "run", address, data_root, cpus, dashboard, data, as_json)
+        _go(
+            folder,
+            "run",
+            as_json,
+            address=address,
+            insecure=insecure,
+            data_root=data_root,
+            storage=storage,
+            cpus=cpus,
+            dashboard=dashboard,
+            data=data,
+        )
 
 
 @app.command()
@@ -104,6 +125,8 @@ def resume(
     address: Address = "",
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    insecure: Insecure = False,
+    storage: Storage = "",
     as_json: Json = False,
 ) -> None:
     """Go on with a study that was interrupted or killed; at most the epochs in flight are redone.
@@ -115,33 +138,216 @@ def resume(
 
         # Data that is not there must end the command, not every trial that it would have gone on.
         data = life.rehearse(life.load(folder), data_root, address=address, cpus=cpus)
-        _go(folder, "resume", address, data_root, cpus, dashboard, data, as_json)
+        _go(
+            folder,
+            "resume",
+            as_json,
+            address=address,
+            insecure=insecure,
+            data_root=data_root,
+            storage=storage,
+            cpus=cpus,
+            dashboard=dashboard,
+            data=data,
+        )
+
+
+@app.command()
+def extend(
+    folder: Folder,
+    trials: Annotated[int, typer.Option(min=0, help="More trials for every arm.")] = 0,
+    seeds: Annotated[int, typer.Option(min=0, help="More seeds for the confirmation.")] = 0,
+    epochs: Annotated[int, typer.Option(min=0, help="More epochs for every trial.")] = 0,
+    changes: Set = None,
+    data_root: DataRoot = "",
+    address: Address = "",
+    cpus: Cpus = None,
+    dashboard: Dashboard = True,
+    insecure: Insecure = False,
+    plan_only: Annotated[
+        bool, typer.Option("--no-run", help="Record it; `resume` runs it later.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let a study grow: more trials, seeds, epochs, arms, another budget; what there is stays.
+
+    Every trial that was trained counts on. Winners are chosen again; a confirmation of a
+    configuration that is no longer one stays in the tables as superseded.
+
+    Examples:
+
+      python -m study extend studies/quickstart --trials 8
+
+      python -m study extend studies/quickstart --seeds 5 --set arms.trades=trades
+    """
+    with _clear_errors():
+        from study import life
+
+        asked = [*life.growth(folder, trials=trials, seeds=seeds, epochs=epochs), *(changes or ())]
+        found = life.extend(folder, asked)
+        _say(_plan(found))
+        if plan_only:
+            _say(f"Recorded. Run it with:\n  {_me()} resume {folder}")
+            return
+        data = life.rehearse(found, data_root, address=address, cpus=cpus)
+        _go(
+            folder,
+            "extend",
+            as_json,
+            address=address,
+            insecure=insecure,
+            data_root=data_root,
+            storage="",
+            cpus=cpus,
+            dashboard=dashboard,
+            data=data,
+        )
+
+
+@app.command()
+def fetch(
+    storage: Annotated[str, typer.Argument(metavar="ADDRESS", help="s3://bucket/studies/NAME, …")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+) -> None:
+    """Bring a study from its storage to this machine, to look at it or to resume it here.
+
+    Example: python -m study fetch s3://bucket/studies/quickstart studies/quickstart
+    """
+    with _clear_errors():
+        from study import remote
+
+        remote.fetch(storage, folder)
+        _say(f"Go on with it:\n  {_me()} resume {folder}")
+        typer.echo(str(folder))
+
+
+@app.command()
+def stop(
+    folder: Folder,
+    now: Annotated[
+        bool, typer.Option("--now", help="At once; the epochs in flight are lost.")
+    ] = False,
+    wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for its end.")] = 600.0,
+) -> None:
+    """Stop a running study from outside, also from another machine that sees its folder.
+
+    By default every running trial ends its epoch first, so that nothing is lost.
+
+    Example: python -m study stop studies/quickstart
+    """
+    with _clear_errors():
+        import time
+
+        from study import ledger, watch
+
+        watch.ask_to_stop(folder, now=now)
+        _say("Asked. Waiting for the driver to end …")
+        until = time.monotonic() + wait_s
+        while ledger.locked(folder):
+            if time.monotonic() > until:
+                _say(f"It has not ended after {wait_s:g} s; it will when its epochs have.")
+                raise typer.Exit(1)
+            time.sleep(0.2)
+        _say(f"Stopped. Go on with:\n  {_me()} resume {folder}")
 
 
 @app.command()
 def status(
     folder: Folder,
-    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Until nobody works on the study any more.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Where a study stands, from its ledger alone; also while it runs, also on another machine.
 
+    With --watch it is drawn again in place; without a terminal, a line whenever something changes.
+
     Example: python -m study status studies/quickstart --watch
     """
     with _clear_errors():
-        import time
-
         from study import standing
 
-        while True:
-            found = standing.read(folder)
-            if as_json:
-                _out(found, True)
-            else:
-                standing.show(found)
-            if not watch or found["status"] == "finished":
-                return
-            time.sleep(2)
+        if watch:
+            standing.watch(folder, as_json)
+            return
+        found = standing.read(folder)
+        if as_json:
+            _out(found, True)
+        else:
+            standing.show(found)
+
+
+@app.command("list-studies")
+def list_studies(
+    root: Annotated[
+        Path, typer.Argument(metavar="ROOT", help="Where studies live; studies by default.")
+    ] = Path("studies"),
+    deep: Annotated[bool, typer.Option("--deep", help="Look below inner folders, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Every study below a folder: how far it is, its best arm, its question.
+
+    Example: python -m study list-studies studies
+    """
+    with _clear_errors():
+        from study import standing
+
+        rows = standing.studies(root, deep)
+        if as_json:
+            _out(rows, True)
+        else:
+            standing.show_studies(rows)
+
+
+@app.command()
+def mirror(
+    folder: Folder,
+    optuna: Annotated[
+        str, typer.Option(help="SQLite file or database URL; DIR/optuna.db without any option.")
+    ] = "",
+    tensorboard: Annotated[str, typer.Option(help="Folder that TensorBoard is shown.")] = "",
+    wandb: Annotated[str, typer.Option(help="W&B project (needs wandb).")] = "",
+    mlflow: Annotated[str, typer.Option(help="MLflow tracking URI (needs mlflow-skinny).")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Follow a running study.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a study in other tools; called again, it adds only what is new.
+
+    Examples:
+
+      python -m study mirror studies/quickstart
+
+      python -m study mirror studies/quickstart --tensorboard runs/board --watch
+    """
+    with _clear_errors():
+        from study import mirror as mirrors
+
+        found = mirrors.opened(
+            folder, optuna=optuna, tensorboard=tensorboard, wandb=wandb, mlflow=mlflow
+        )
+        trials = mirrors.follow(folder, [one for _, one in found], watch=watch, say=_say)
+        shown = [how for how, _ in found]
+        _out({"trials": trials, "shown_by": shown} if as_json else "\n".join(shown), as_json)
+
+
+@app.command("dashboard")
+def dashboard_(
+    out: Annotated[Path | None, typer.Option(help="File to write; else stdout.")] = None,
+) -> None:
+    """The Grafana dashboard of studies, as JSON to import.
+
+    Example: python -m study dashboard --out study.json
+    """
+    with _clear_errors():
+        from study.dashboards.grafana import dashboard
+
+        text = json.dumps(dashboard(), indent=1)
+        if out is None:
+            typer.echo(text)
+        else:
+            out.write_text(text + "\n", encoding="utf-8")
+            typer.echo(str(out))
 
 
 @app.command()
@@ -228,12 +434,13 @@ def evaluate(
     Example: python -m study evaluate runs/X --benchmark clean --benchmark gaussian_0.1
     """
     with _clear_errors():
-        from study import single, standing
+        from study import life, single, standing
         from study.provenance import data_of, line_of
         from trainables.core import records
         from trainables.core.quantities import one_of
 
         one_of("--part", part, ("test", "validation"))
+        life.bring(folder)
         training = single.restore(folder, best=best, data_root=data_root, device=device)
         home = folder if folder.is_dir() else folder.parent
         found = training.evaluate(
@@ -392,28 +599,260 @@ def doctor(data_root: DataRoot = "", as_json: Json = False) -> None:
             typer.echo(f"{key:14} {value}")
 
 
-def _go(
-    folder: Path,
-    command: str,
-    address: str,
-    data_root: str,
-    cpus: int | None,
-    dashboard: bool,
-    data: dict[str, Any],
-    as_json: bool,
+@app.command()
+def simulate(
+    folder: Folder,
+    schedule: Annotated[
+        str, typer.Option(help="ASHA, median or none; without one a sweep of settings.")
+    ] = "",
+    form: Annotated[str, typer.Option(help="Of ASHA: stopping or promotion.")] = "",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="grace_epochs=1, reduction_factor=4 (may be repeated)."),
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="What the schedule goes by; the study's own by default.")
+    ] = "",
+    final: Annotated[
+        str, typer.Option(help="A second metric: would the best by it have been stopped?")
+    ] = "",
+    slots: Annotated[
+        int, typer.Option(min=0, help="Trials at a time; 0: as many as there were.")
+    ] = 0,
+    as_json: Json = False,
 ) -> None:
+    """What another schedule would have spent, stopped and found, from a study's curves.
+
+    Nothing is trained. Trials that were stopped have no curve beyond: what a schedule that lets
+    them go on would find is counted as unknown.
+
+    Examples:
+
+      python -m study simulate studies/quickstart
+
+      python -m study simulate studies/quickstart --schedule ASHA --set grace_epochs=2
+    """
+    with _clear_errors():
+        from study import hindsight
+
+        found = hindsight.answer(
+            folder,
+            name=schedule,
+            form=form,
+            changes=tuple(changes or ()),
+            metric=metric,
+            final=final,
+            slots=slots,
+        )
+        if as_json:
+            _out(found, True)
+            return
+        hindsight.show(found)
+
+
+@app.command()
+def check(
+    study: Annotated[str, typer.Argument(metavar="FILE_OR_PRESET", help="A study file or preset.")],
+    changes: Set = None,
+    root: Annotated[Path, typer.Option(help="Where studies live.")] = Path("studies"),
+    data_root: DataRoot = "",
+    address: Address = "",
+    insecure: Insecure = False,
+    storage: Storage = "",
+    nodes: Annotated[int, typer.Option(min=1, help="So many nodes must have joined.")] = 1,
+    wait_s: Annotated[float, typer.Option(min=0, help="Seconds to wait for them.")] = 0,
+    hosts: Annotated[bool, typer.Option("--hosts", help="Show the nodes' host names.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at every node of a cluster: versions, code, storage, data, GPUs; nothing is run.
+
+    Example: python -m study check my.yaml --address 10.0.0.1:6379 --root /shared/studies
+    """
+    with _clear_errors():
+        from study import cluster, spec
+        from study import nodes as looking
+
+        found = spec.load(spec.find(study), tuple(changes or ()))
+        joined = looking.gather(address, nodes, wait_s=wait_s, insecure=insecure, say=_say)
+        try:
+            needs = found.resources
+            fits = joined.slots(needs.cpu, needs.gpu)
+            data = found.arms[0].tree["data"]
+            rows = looking.check(root, data_root, storage, data=data, hosts=hosts)
+        finally:
+            cluster.disconnect()
+        _out(rows if as_json else looking.shown(rows), as_json)
+        _say(f"{fits} trials fit at once.")
+        looking.demand(rows)
+
+
+@app.command()
+def submit(
+    study: Annotated[str, typer.Argument(metavar="FILE_OR_PRESET", help="A study file or preset.")],
+    address: Annotated[str, typer.Option(help="The cluster's dashboard: http://127.0.0.1:8265")],
+    root: Annotated[str, typer.Option(help="Where studies live, on the cluster; all nodes share.")],
+    changes: Set = None,
+    data_root: DataRoot = "",
+    storage: Storage = "",
+    insecure: Insecure = False,
+    again: Annotated[
+        bool, typer.Option("--resume", help="Go on with the study if it was begun there.")
+    ] = False,
+    python: Annotated[
+        str, typer.Option(help="The cluster's Python that has this package.")
+    ] = sys.executable,
+    code: Annotated[bool, typer.Option("--code", help="Send the sources from here, too.")] = False,
+    wait: Annotated[bool, typer.Option(help="Show the log and end as the study does.")] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and say what would be sent.")
+    ] = False,
+    smoke_test: Annotated[
+        bool, typer.Option("--smoke-test", help="The same study at toy size, as NAME-smoke.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study as a job of a Ray cluster: its driver runs there, and this machine may leave.
+
+    Example: python -m study submit my.yaml --address http://127.0.0.1:8265 --root /shared/studies
+    """
+    with _clear_errors():
+        from study import spec
+        from study import submit as sending
+
+        path = spec.find(study)
+        toy = _toy(path.read_text(encoding="utf-8")) if smoke_test else ()
+        asked = [*(changes or ()), *toy]
+        found = spec.load(path, tuple(asked))
+        given = {"--data-root": data_root, "--storage": storage}
+        command = sending.entrypoint(
+            path.name,
+            found.study,
+            python=python,
+            root=root,
+            resume=again,
+            options=[
+                *(word for pair in given.items() if pair[1] for word in pair),
+                *(["--insecure"] if insecure else []),
+            ],
+            changes=[word for one in asked for word in ("--set", one)],
+        )
+        if dry_run:
+            sent = sending.would_send(path, code=code)
+            plain = {"entrypoint": command, "sent": sent.shipped, "not_sent": sent.excluded}
+            _out(plain if as_json else f"{command}\n{sent.summary()}", as_json)
+            return
+        client, job = sending.submit(
+            address, path, command, name=found.study, code=code, insecure=insecure, say=_say
+        )
+        _out({"job": job, "entrypoint": command} if as_json else job, as_json)
+        ray = Path(sys.executable).with_name("ray")
+        _say(f"Its log: {ray} job logs --address {address} --follow {job}")
+        _say(f"To end it: {ray} job stop --address {address} {job}")
+        if wait and (ended := sending.follow(client, job, lambda text: _say(text.rstrip("\n")))):
+            raise typer.Exit(ended)
+
+
+@app.command()
+def launch(
+    kind: Annotated[str, typer.Argument(help="slurm, kuberay or ray-up")],
+    study: Annotated[str, typer.Option(help="A study file or preset.")] = "quickstart",
+    storage: Annotated[
+        str, typer.Option(help="Where studies live on the cluster; all nodes share it.")
+    ] = "/shared/studies",
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path(),
+    nodes: Annotated[int, typer.Option()] = 1,
+    cpus_per_node: Annotated[int, typer.Option()] = 1,
+    gpus_per_node: Annotated[int, typer.Option()] = 0,
+    python: Annotated[
+        str, typer.Option(help="The nodes' Python that has this package.")
+    ] = sys.executable,
+    data_root: DataRoot = "",
+    time: Annotated[str, typer.Option(help="slurm: the limit, hours:minutes:seconds.")] = (
+        "24:00:00"
+    ),
+    image: Annotated[str, typer.Option(help="kuberay: a container image with this package.")] = "",
+    claim: Annotated[str, typer.Option(help="kuberay: the shared volume's claim.")] = (
+        "study-storage"
+    ),
+    provider: Annotated[str, typer.Option(help="ray-up: local or aws.")] = "local",
+    install: Annotated[str, typer.Option(help="ray-up: what pip installs on new nodes.")] = "",
+    head_ip: Annotated[str, typer.Option(help="ray-up local: the head's address.")] = "",
+    worker_ip: Annotated[
+        list[str] | None, typer.Option(help="ray-up local: another node's (repeat).")
+    ] = None,
+    ssh_user: Annotated[str, typer.Option(help="ray-up: who logs in.")] = "ubuntu",
+    region: Annotated[str, typer.Option(help="ray-up aws.")] = "us-west-2",
+    instance: Annotated[str, typer.Option(help="ray-up aws: type of machine.")] = "m5.2xlarge",
+) -> None:
+    """Write the files that start a cluster and run a study on it; nothing is overwritten.
+
+    Example: python -m study launch slurm --nodes 4 --gpus-per-node 2 --study my.yaml
+    """
+    with _clear_errors():
+        from study import launch as launching
+
+        asked = launching.Asked(
+            storage=storage,
+            nodes=nodes,
+            cpus=cpus_per_node,
+            gpus=gpus_per_node,
+            python=python,
+            data_root=data_root,
+            time=time,
+            image=image,
+            claim=claim,
+            provider=provider,
+            install=install,
+            head_ip=head_ip,
+            worker_ips=tuple(worker_ip or ()),
+            ssh_user=ssh_user,
+            region=region,
+            instance=instance,
+        )
+        written = launching.write(kind, study, asked, out)
+        typer.echo("\n".join(map(str, written)))
+        _say(f"Next: read it; then {launching.NEXT[kind].format(file=written[0])}")
+
+
+@app.command()
+def plan(
+    study: Annotated[str, typer.Argument(metavar="FILE_OR_PRESET", help="A study file or preset.")],
+    changes: Set = None,
+    data_root: DataRoot = "",
+    cpus: Annotated[int | None, typer.Option(help="CPUs to plan for; all here by default.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="GPUs to plan for; all here by default.")] = None,
+    address: Annotated[str, typer.Option(help="Ray cluster to plan for; else this machine.")] = "",
+    insecure: Insecure = False,
+    as_json: Json = False,
+) -> None:
+    """What a study will take: trials, epochs, device hours, disk, and how long it lasts.
+
+    Every arm is timed for a moment here; nothing is started and nothing written.
+
+    Example: python -m study plan quickstart --cpus 8
+    """
+    with _clear_errors():
+        from study import plan as planning
+        from study import spec
+
+        found = spec.load(spec.find(study), tuple(changes or ()))
+        slots = planning.slots(found, address=address, cpus=cpus, gpus=gpus, insecure=insecure)
+        made = planning.plan(found, data_root=data_root, slots=slots, say=_say)
+        if as_json:
+            _out(made.plain(), True)
+        else:
+            planning.show(made)
+
+
+def _go(folder: Path, command: str, as_json: bool, **settings: Any) -> None:
     from study import life
 
-    done, failed = life.conduct(
-        folder,
-        command,
-        address=address,
-        data_root=data_root,
-        cpus=cpus,
-        dashboard=dashboard,
-        data=data,
-        say=_say,
-    )
+    try:
+        done, failed = life.conduct(folder, command, say=_say, **settings)
+    except life.TooManyFailuresError as error:
+        _tell(folder, as_json)
+        _say(str(error))
+        raise typer.Exit(1) from None
     if not done:
         _say(f"Interrupted; everything reported is kept. Go on with:\n  {_me()} resume {folder}")
         raise typer.Exit(130)
@@ -498,8 +937,9 @@ def _code(error: Exception) -> int | None:
     from search_spaces.ranges import RangeError
     from study.ledger import StudyLockedError, StudyStorageError
     from trainables.core.errors import MissingDataError, SettingError
+    from trainables.storage import StorageError
 
-    if isinstance(error, MissingDataError | StudyStorageError):
+    if isinstance(error, MissingDataError | StudyStorageError | StorageError):
         return 3
     wrong = (
         SettingError,

@@ -12,16 +12,19 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from study import confirm
-from study.asha import ASHA, Decision, NoSchedule, Schedule
 from study.ledger import Ledger
-from study.searcher import Searcher, searcher
+from study.schedules import Decision, NoSchedule, Schedule, Verdict, schedule
+from study.searcher import Past, Searcher, searcher
 from study.spec import Arm, Study, group
 from trainables.core.errors import SettingError
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
+# Ends of a trial that are no outcome of its configuration's training.
+FAILURES = ("error", "oom", "lost")
 
 
 @dataclass
@@ -35,98 +38,176 @@ class Trial:
     group: str
     recipe: dict[str, Any]
     params: dict[str, Any]
-    place: int  # the how-manieth trial of its arm, from 0
+    place: int  # of a search: the how-manieth of its arm, from 0; else the trial that it confirms
     state: str = "WAITING"
     reason: str = ""
     epoch: int = 0
-    value: float = math.nan  # the study's metric at the last report that had it
-    decision: str = "continue"
+    value: float = math.nan  # the first objective at the last report that had it
+    decision: Decision = Decision.CONTINUE
     running: bool = False
+    device_s: float = 0.0
+    retries: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     summary: dict[str, Any] | None = None  # of a report that ended it in an earlier driver's time
+    said: bool = False  # why its schedule stopped it
 
     @property
     def name(self) -> str:
         """How the terminal and the dashboard call the trial."""
         return f"{self.number:04d} {self.arm.name} seed {self.seed}"
 
+    @property
+    def failed(self) -> bool:
+        """Whether an error ended it; a divergence is an outcome."""
+        return self.reason in FAILURES
+
 
 class Conductor:
-    """The life of one study, from its ledger; the only writer of trial events."""
+    """The life of one study, from its ledger; the only writer of trial events.
+
+    `halted` is why no more trials begin for now ("" while they do): those that run are let go
+    after their next report, to be taken up again by the next driver.
+    """
 
     def __init__(self, study: Study, ledger: Ledger) -> None:
         self.study = study
         self.ledger = ledger
+        self.halted = ""
         self.trials: list[Trial] = []
+        earlier = {
+            (one["arm"], one["weighter"]): [
+                Past(row["params"], tuple(row["values"]), row["epochs"], row["state"])
+                for row in one["past"]
+            ]
+            for one in ledger.events[0].get("warm_start", ())
+        }
         self._searchers: list[Searcher] = [
             searcher(
                 study.search.sampler,
                 arm.tree,
                 seed=study.seed,
                 arm=arm.name,
-                mode=study.search.mode,
+                modes=tuple(study.search.objectives.values()),
+                points=arm.points,
+                past=earlier.get((arm.arm, arm.weighter), ()),
             )
             for arm in study.arms
         ]
-        self._schedules: list[Schedule] = [self._schedule() for _ in study.arms]
+        self._places = {(one.arm, one.weighter): i for i, one in enumerate(study.arms)}
+        self._schedules: list[Schedule] = [schedule(study.schedule, study.mode) for _ in study.arms]
         self._full = NoSchedule(max_epochs=study.epochs)
+        self._planned_of = [0] * len(study.arms)  # trials of the search, by arm
+        self._exhausted: set[int] = set()
+        self._winners: dict[str, list[int]] = {}
+        self._confirming: dict[tuple[int, int], Trial] = {}
+        self._open: dict[int, Trial] = {}
+        self._wall_s = 0.0
+        self._latest: datetime | None = None
         for event in list(ledger.events):
             self._replay(event)
 
     @property
     def rungs(self) -> list[int]:
-        """The epochs after which a trial of the search may be stopped."""
+        """The epochs after which a trial of the search may be stopped or has to wait."""
         return self._schedules[0].rungs()
 
     @property
     def searching(self) -> int:
-        """How many trials the search has in all."""
-        return len(self.study.arms) * self.study.search.trials_per_arm
+        """How many trials the search has in all, as far as is known."""
+        return sum(
+            self._planned_of[i] if i in self._exhausted else max(self._planned_of[i], self._cap)
+            for i in range(len(self.study.arms))
+        )
 
     @property
     def expected(self) -> int:
         """How many trials the study will have; arms without a sound trial are not confirmed."""
-        return self.searching + len(self.study.arms) * self._confirmations
+        superseded = len(self._confirming) - len(self._wanted_that_exist()) if self._winners else 0
+        return self.searching + len(self.study.arms) * self._confirmations + superseded
 
     @property
     def running(self) -> list[Trial]:
         """The trials in progress now."""
-        return [one for one in self.trials if one.running]
+        return [one for one in self._open.values() if one.running]
 
     @property
     def finished(self) -> bool:
         """Whether every trial of both phases was planned and has ended."""
-        return not self._open and self._place() is None
+        return not self._open and self._next_of_search() is None and self._next_to_confirm() is None
+
+    @property
+    def failures(self) -> int:
+        """How many trials were ended by an error."""
+        return sum(one.failed for one in self.trials)
+
+    @property
+    def too_many_failures(self) -> bool:
+        """Whether more trials failed than `budget.max_failed` allows."""
+        return 0 <= self.study.budget.max_failed < self.failures
+
+    def spent(self, arm: Arm) -> dict[str, float]:
+        """What the search of an arm has used up: trials, epochs, device_s."""
+        own = [one for one in self.trials if one.phase == "search" and one.arm is arm]
+        return {
+            "trials": len(own),
+            "epochs": sum(one.epoch for one in own),
+            "device_s": sum(one.device_s for one in own),
+        }
 
     def next(self) -> Trial | None:
         """The next trial to run, recorded as planned; None while there is none right now.
 
-        Trials that an earlier driver left unfinished come first, in order of their numbers.
+        Trials that an earlier driver left unfinished come first, in order of their numbers, then
+        trials that a rung promotes, then new ones.
         """
-        for trial in self._open:
-            if not trial.running:
-                trial.running = True
-                return trial
-        place = self._place()
-        if place is None:
+        if self.halted or self.too_many_failures:
             return None
-        trial = self._planned(*place)
-        trial.running = True
-        return trial
+        for trial in self._open.values():
+            if not trial.running and trial.state != "PAUSED":
+                return self._take(trial)
+        for one in self._schedules:
+            number = one.promotable()
+            if number is not None:
+                trial = self.trials[number]
+                self._append("promoted", trial=number, rung=trial.epoch)
+                one.promoted(number)
+                trial.state = "RUNNING"
+                return self._take(trial)
+        arm = self._next_of_search()
+        while arm is not None:
+            found = self._searched(arm)
+            if found is not None:
+                return self._take(found)
+            arm = self._next_of_search()
+        if self._close_paused():
+            return None
+        wanted = self._next_to_confirm()
+        return None if wanted is None else self._take(self._confirmed(*wanted))
 
     def started(self, number: int) -> None:
-        """A process has taken up the trial; nothing is recorded of one that has ended.
+        """A process has taken up the trial; nothing is recorded of one that has ended or waits.
 
         A process may be lost just after the report that ended its trial; Ray then starts it again.
         """
-        if self.trials[number].state not in ENDED:
-            self.ledger.append("started", trial=number)
+        if number in self._open and self.trials[number].running:
+            self._append("started", trial=number)
             self.trials[number].state = "RUNNING"
 
     def retried(self, number: int, reason: str) -> None:
         """The trial's process was lost and it goes on in another one."""
-        if self.trials[number].state not in ENDED:
-            self.ledger.append("retried", trial=number, reason=reason)
+        if number in self._open:
+            self._append("retried", trial=number, reason=reason)
+            self.trials[number].retries += 1
+
+    def let_go(self, number: int, reason: str = "") -> None:
+        """Nobody works on the trial any more, for a reason that lies outside it.
+
+        It is the next to be taken up again, by this driver or another one.
+        """
+        if number in self._open:
+            if reason:
+                self.retried(number, reason)
+            self.trials[number].running = False
 
     def report(self, number: int, report: Mapping[str, Any]) -> bool:
         """Record an epoch's report; whether the trial goes on.
@@ -138,11 +219,13 @@ class Conductor:
         if trial.state in ENDED:
             return False
         if report["epoch"] <= trial.epoch:
-            return True
+            return trial.state != "PAUSED"
         if report["epoch"] > trial.epoch + 1:
             raise RuntimeError(
                 f"trial {number} reported epoch {report['epoch']} after epoch {trial.epoch}"
             )
+        if report.get("checkpoint"):
+            self._append("checkpoint", trial=number, **report["checkpoint"])
         event = {
             "trial": number,
             "epoch": report["epoch"],
@@ -153,92 +236,188 @@ class Conductor:
             "train_s": report["train_s"],
             "eval_s": report["eval_s"],
         }
-        decision = self._decide(trial, report["epoch"], report["metrics"])
-        if decision is not Decision.CONTINUE:
+        verdict = self._decide(trial, report["epoch"], report["metrics"])
+        if verdict.decision is not Decision.CONTINUE:
             # The end may have to be recorded by the next driver, which has no other source for it.
             event["summary"] = report.get("summary")
-        self.ledger.append("report", **event, decision=str(decision))
-        self._note(trial, report["epoch"], report["metrics"], decision)
-        if decision is Decision.CONTINUE:
-            return True
-        self._end(trial, report.get("summary"))
+        written = self._append("report", **event, decision=str(verdict.decision))
+        self._note(trial, written, verdict.decision)
+        if verdict.decision is Decision.CONTINUE:
+            if self.halted:
+                trial.running = False
+            return not self.halted
+        if verdict.decision is Decision.PAUSE:
+            trial.running = False
+            return False
+        self._end(trial, report.get("summary"), verdict)
         return False
 
-    def failed(self, number: int, kind: str, text: str) -> None:
-        """The trial ended by an error that is not retried."""
+    def failed(self, number: int, kind: str, text: str, of_class: str = "error") -> None:
+        """The trial ended by an error that is not retried; `of_class` is error, oom or lost."""
         trial = self.trials[number]
-        if trial.state not in ENDED:
-            self._record_end(trial, "FAIL", "error", {"type": kind, "text": text}, None)
+        if trial.state in ENDED:
+            return
+        self._append("failed", trial=number, **{"class": of_class, "type": kind, "text": text})
+        self._record_end(trial, "FAIL", of_class, {"type": kind, "text": text}, None)
 
-    def _schedule(self) -> Schedule:
-        asked = self.study.schedule
-        if asked.name == "none":
-            return NoSchedule(max_epochs=asked.max_epochs)
-        return ASHA(
-            max_epochs=asked.max_epochs,
-            grace_epochs=asked.grace_epochs,
-            reduction_factor=asked.reduction_factor,
-            mode=self.study.search.mode,
-        )
+    def settle(self) -> None:
+        """Bring the trials to where the ledger says that they are.
 
-    @property
-    def _open(self) -> list[Trial]:
-        return [one for one in self.trials if one.state not in ENDED]
+        Ends those whose last report decided so but whose end was not recorded, and opens again
+        those that were complete before the study was extended by epochs.
+        """
+        undecided = (Decision.CONTINUE, Decision.PAUSE)
+        over = [one for one in self._open.values() if one.decision not in undecided]
+        further = [
+            one for one in self.trials if one.state == "COMPLETE" and one.epoch < self.study.epochs
+        ]
+        if over or further:
+            # A driver begins: the time since the last event is nobody's.
+            self._append("settled")
+        for trial in over:
+            verdict = self._decide(trial, trial.epoch, trial.metrics)
+            self._end(trial, trial.summary, verdict)
+        for trial in further:
+            self._reopen(trial)
 
     @property
     def _confirmations(self) -> int:
         return self.study.confirm.top * self.study.confirm.seeds
 
+    @property
+    def _cap(self) -> int:
+        """At most so many trials of the search for each arm."""
+        share = self.study.budget.trials // len(self.study.arms)
+        asked = self.study.search.trials_per_arm
+        return min(asked, share) if self.study.budget.trials else asked
+
     def _index(self, arm: Arm) -> int:
-        return next(i for i, one in enumerate(self.study.arms) if one.name == arm.name)
+        return self._places[arm.arm, arm.weighter]
 
     def _of(self, trial: Trial) -> Schedule:
         return self._schedules[self._index(trial.arm)] if trial.phase == "search" else self._full
 
-    def _place(self) -> tuple[Any, ...] | None:
-        """What to plan next; None when nothing is left or the search has to end first."""
-        n = len(self.trials)
-        if n < self.searching:
-            # Arms take turns, so that a study stopped early has given each the same.
-            return ("search", n % len(self.study.arms), n // len(self.study.arms))
-        if any(one.phase == "search" and one.state not in ENDED for one in self.trials):
-            return None
-        left = self._to_confirm()[n - self.searching :]
-        return left[0] if left else None
+    def _take(self, trial: Trial) -> Trial:
+        trial.running = True
+        return trial
 
-    def _to_confirm(self) -> list[tuple[Any, ...]]:
-        """Every trial of the confirmation in order: seeds outside, arms inside."""
-        asked = self.study.confirm
-        chosen = []
-        for i, arm in enumerate(self.study.arms):
-            tried = [
-                confirm.Candidate(one.number, one.group, one.state, one.epoch, one.value)
-                for one in self.trials
-                if one.phase == "search" and one.arm.name == arm.name
-            ]
-            best = confirm.winners(tried, asked.top, self.study.search.mode)
-            chosen += [(i, one.number) for one in best]
-        return [
-            ("confirm", i, number, seed)
-            for seed in confirm.seeds(self.study.seed, asked.seeds)
-            for i, number in chosen
-        ]
+    def _append(self, event: str, **fields: Any) -> dict[str, Any]:
+        written = self.ledger.append(event, **fields)
+        self._clock(written)
+        return written
 
-    def _planned(self, phase: str, arm: int, place: int, seed: int | None = None) -> Trial:
+    def _clock(self, event: Mapping[str, Any]) -> None:
+        """Seconds in which a driver worked: the gaps between segments are not the search's."""
+        now = datetime.fromisoformat(event["time"])
+        begins = event["event"] in ("segment", "settled", "extended", "upgraded")
+        if self._latest is not None and not begins:
+            self._wall_s += (now - self._latest).total_seconds()
+        self._latest = now
+
+    def _within_budget(self, arm: int) -> bool:
+        budget, arms = self.study.budget, len(self.study.arms)
+        if not (budget.epochs or budget.device_s or budget.wall_s):
+            return True
+        spent = self.spent(self.study.arms[arm])
+        return not (
+            (budget.wall_s and self._wall_s >= budget.wall_s)
+            or (budget.epochs and spent["epochs"] >= budget.epochs / arms)
+            or (budget.device_s and spent["device_s"] >= budget.device_s / arms)
+        )
+
+    def _next_of_search(self) -> int | None:
+        """The arm whose turn it is: the one with the fewest trials of those that may have more.
+
+        Arms take turns, so that a study stopped early has given each the same.
+        """
+        counts = self._planned_of
+        for i in sorted(range(len(counts)), key=counts.__getitem__):
+            if i not in self._exhausted and counts[i] < self._cap and self._within_budget(i):
+                return i
+        return None
+
+    def _searched(self, arm: int) -> Trial | None:
+        """The arm's next trial, planned; None where it has no configuration left to try."""
         from trainables.core.recipe import resolve
 
-        if phase == "search":
-            draw = self._searchers[arm].ask(place)
-            recipe = draw.config | {"seed": self.study.seed}
-            # Settings that do not go together were drawn: the trial fails, and says so in its row.
-            with suppress(SettingError):
-                recipe = resolve(recipe)
-            params, ranges = draw.params, draw.distributions
-        else:
-            chosen = self.trials[place]
-            recipe = confirm.with_seed(chosen.recipe, int(seed or 0))
-            params, ranges = chosen.params, {}
-        event = self.ledger.append(
+        draw = self._searchers[arm].ask(self._planned_of[arm])
+        if draw is None:
+            one = self.study.arms[arm]
+            self._append("exhausted", arm=one.arm, weighter=one.weighter)
+            self._exhausted.add(arm)
+            return None
+        recipe = draw.config | {"seed": self.study.seed}
+        # Settings that do not go together were drawn: the trial fails, and says so in its row.
+        with suppress(SettingError):
+            recipe = resolve(recipe)
+        return self._plan("search", arm, recipe, draw.params, draw.distributions, place=None)
+
+    def _close_paused(self) -> bool:
+        """Whether the confirmation has to wait for the search; paused trials end with it."""
+        if any(one.running for one in self._open.values() if one.phase == "search"):
+            return True
+        for trial in [one for one in self._open.values() if one.state == "PAUSED"]:
+            trial.decision = Decision.STOP
+            self._end(trial, trial.summary, self._of(trial).why(trial.number))
+        return False
+
+    def _next_to_confirm(self) -> tuple[int, int] | None:
+        """The trial of the search to confirm next, and the seed: seeds outside, arms inside."""
+        if any(one.phase == "search" for one in self._open.values()):
+            return None
+        asked = self.study.confirm
+        chosen = self._chosen()
+        for seed in confirm.seeds(self.study.seed, asked.seeds):
+            for numbers in chosen.values():
+                for number in numbers:
+                    if (number, seed) not in self._confirming:
+                        return number, seed
+        return None
+
+    def _chosen(self) -> dict[str, list[int]]:
+        """By arm the numbers of the trials to confirm."""
+        asked = self.study.confirm
+        found = {}
+        for arm in self.study.arms:
+            tried = [
+                confirm.Candidate(one.number, one.group, one.state, one.epoch, self._values(one))
+                for one in self.trials
+                if one.phase == "search" and one.arm is arm
+            ]
+            modes = tuple(self.study.search.objectives.values())
+            found[arm.name] = [one.number for one in confirm.winners(tried, asked.top, modes)]
+        return found
+
+    def _wanted_that_exist(self) -> list[Trial]:
+        """The planned trials of the confirmation that are part of the answer."""
+        chosen = {one for numbers in self._winners.values() for one in numbers}
+        return [one for (number, _), one in self._confirming.items() if number in chosen]
+
+    def _values(self, trial: Trial) -> tuple[float, ...]:
+        """The objectives at the trial's last report that had them."""
+        found = [trial.metrics.get(one, math.nan) for one in self.study.search.objectives]
+        found[0] = trial.value
+        return tuple(found)
+
+    def _confirmed(self, number: int, seed: int) -> Trial:
+        chosen = self._chosen()
+        if chosen != self._winners:
+            self._append("confirming", winners=chosen)
+            self._winners = chosen
+        one = self.trials[number]
+        recipe = confirm.with_seed(one.recipe, seed)
+        return self._plan("confirm", self._index(one.arm), recipe, one.params, {}, place=number)
+
+    def _plan(
+        self,
+        phase: str,
+        arm: int,
+        recipe: Mapping[str, Any],
+        params: Mapping[str, Any],
+        ranges: Mapping[str, Any],
+        place: int | None,
+    ) -> Trial:
+        event = self._append(
             "planned",
             trial=len(self.trials),
             phase=phase,
@@ -249,20 +428,16 @@ class Conductor:
             recipe=recipe,
             params=params,
             distributions=ranges,
-            place=place,
+            place=self._planned_of[arm] if place is None else place,
         )
         return self._add(event)
 
     def _add(self, event: Mapping[str, Any]) -> Trial:
-        arm = next(
-            one
-            for one in self.study.arms
-            if (one.arm, one.weighter) == (event["arm"], event["weighter"])
-        )
+        arm = self._places[event["arm"], event["weighter"]]
         trial = Trial(
             number=event["trial"],
             phase=event["phase"],
-            arm=arm,
+            arm=self.study.arms[arm],
             seed=event["seed"],
             group=event["group"],
             recipe=event["recipe"],
@@ -270,35 +445,53 @@ class Conductor:
             place=event["place"],
         )
         self.trials.append(trial)
+        self._open[trial.number] = trial
+        if trial.phase == "search":
+            self._planned_of[arm] += 1
+        else:
+            self._confirming[trial.place, trial.seed] = trial
         return trial
 
-    def _decide(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> Decision:
+    def _decide(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> Verdict:
         if not all(math.isfinite(one) for one in metrics.values()):
-            return Decision.DIVERGED
-        schedule = self._of(trial)
-        if self.study.search.metric not in metrics:
+            return Verdict(Decision.DIVERGED)
+        if self.study.metric not in metrics:
             # Benchmarks are measured at rungs and at the end only; nothing is decided in between.
-            return Decision.COMPLETE if epoch >= self.study.epochs else Decision.CONTINUE
-        return schedule.report(trial.number, epoch, metrics[self.study.search.metric])
+            done = epoch >= self.study.epochs
+            return Verdict(Decision.COMPLETE if done else Decision.CONTINUE)
+        return self._of(trial).report(trial.number, epoch, metrics[self.study.metric])
 
-    def _note(
-        self, trial: Trial, epoch: int, metrics: Mapping[str, float], decision: Decision
-    ) -> None:
-        trial.state = "RUNNING"
-        trial.epoch = epoch
+    def _note(self, trial: Trial, report: Mapping[str, Any], decision: Decision) -> None:
+        metrics = report["metrics"]
+        trial.state = "PAUSED" if decision is Decision.PAUSE else "RUNNING"
+        trial.epoch = report["epoch"]
         trial.metrics |= metrics
-        if self.study.search.metric in metrics or decision is Decision.DIVERGED:
-            trial.value = metrics.get(self.study.search.metric, math.nan)
+        devices = self.study.resources.gpu or self.study.resources.cpu
+        trial.device_s += devices * (report["train_s"] + report["eval_s"])
         if decision is Decision.DIVERGED:
             trial.value = math.nan
-        trial.decision = str(decision)
+        elif self.study.metric in metrics:
+            trial.value = metrics[self.study.metric]
+        trial.decision = decision
+        trial.summary = report.get("summary")
 
-    def _end(self, trial: Trial, summary: Mapping[str, Any] | None) -> None:
+    def _end(self, trial: Trial, summary: Mapping[str, Any] | None, verdict: Verdict) -> None:
         state, reason = {
-            "stop": ("PRUNED", "rung"),
-            "complete": ("COMPLETE", "budget"),
-            "diverged": ("FAIL", "diverged"),
+            Decision.STOP: ("PRUNED", "rung"),
+            Decision.COMPLETE: ("COMPLETE", "budget"),
+            Decision.DIVERGED: ("FAIL", "diverged"),
         }[trial.decision]
+        if state == "PRUNED" and not trial.said:
+            trial.said = True
+            self._append(
+                "stopped",
+                trial=trial.number,
+                epoch=trial.epoch,
+                rung=verdict.rung,
+                cutoff=verdict.cutoff,
+                rank=verdict.rank,
+                of=verdict.of,
+            )
         self._record_end(trial, state, reason, None, summary)
 
     def _record_end(
@@ -309,52 +502,94 @@ class Conductor:
         error: Mapping[str, str] | None,
         summary: Mapping[str, Any] | None,
     ) -> None:
-        self.ledger.append(
+        self._append(
             "ended", trial=trial.number, state=state, reason=reason, error=error, summary=summary
         )
         self._close(trial, state, reason)
 
     def _close(self, trial: Trial, state: str, reason: str) -> None:
         trial.state, trial.reason, trial.running = state, reason, False
+        self._open.pop(trial.number, None)
         if trial.phase == "search":
-            value = None if reason == "error" else trial.value
+            if state != "COMPLETE" or trial.epoch >= self.study.epochs:  # else it is opened again
+                self._of(trial).withdrawn(trial.number)
+            values = None if trial.failed else self._values(trial)
             told: Any = state
             self._searchers[self._index(trial.arm)].tell(
-                trial.place, trial.params, value, trial.epoch, told
+                trial.place, trial.params, values, trial.epoch, told
             )
 
+    def _reopen(self, trial: Trial) -> None:
+        """The study has more epochs than when the trial was complete: it has further to go."""
+        recipe = dict(trial.recipe)
+        recipe["training"] = recipe["training"] | {"epochs": self.study.epochs}
+        written = self._append("reopened", trial=trial.number, recipe=recipe, group=group(recipe))
+        self._opened(written)
+        verdict = self._rejudge(trial)
+        if verdict.decision not in (Decision.CONTINUE, Decision.PAUSE):
+            self._end(trial, trial.summary, verdict)
+
+    def _rejudge(self, trial: Trial) -> Verdict:
+        """What the longer schedule says of a trial that was complete under the shorter one."""
+        verdict = self._decide(trial, trial.epoch, trial.metrics)
+        trial.decision = verdict.decision
+        if verdict.decision is Decision.PAUSE:
+            trial.state = "PAUSED"
+        return verdict
+
+    def _opened(self, event: Mapping[str, Any]) -> None:
+        trial = self.trials[event["trial"]]
+        trial.recipe, trial.group = event["recipe"], event["group"]
+        trial.state, trial.reason, trial.decision = "RUNNING", "", Decision.CONTINUE
+        self._open[trial.number] = trial
+        # In order of the numbers, as if it had never been away.
+        self._open = dict(sorted(self._open.items()))
+
     def _replay(self, event: Mapping[str, Any]) -> None:
-        """Take up what an earlier driver recorded; a decision without its end is ended now."""
+        """Take up what an earlier driver recorded."""
         kind = event["event"]
+        self._clock(event)
         if kind == "planned":
             trial = self._add(event)
             if trial.phase == "search":
                 self._searchers[self._index(trial.arm)].planned(trial.place, trial.params)
-        elif kind == "started":
-            self.trials[event["trial"]].state = "RUNNING"
+        elif kind == "exhausted":
+            self._exhausted.add(self._places[event["arm"], event["weighter"]])
+        elif kind == "extended":
+            # More may be asked of an arm now; if there is nothing it is said again.
+            self._exhausted.clear()
+        elif kind == "confirming":
+            self._winners = event["winners"]
+        elif kind in ("started", "promoted", "retried", "report", "stopped", "reopened", "ended"):
+            self._replay_trial(kind, event, self.trials[event["trial"]])
+
+    def _replay_trial(self, kind: str, event: Mapping[str, Any], trial: Trial) -> None:
+        if kind == "started":
+            trial.state = "RUNNING"
+        elif kind == "promoted":
+            trial.state = "RUNNING"
+            self._of(trial).promoted(trial.number)
+        elif kind == "retried":
+            trial.retries += 1
         elif kind == "report":
-            trial = self.trials[event["trial"]]
-            decision = Decision(event["decision"])
             # The rungs are rebuilt by the same calls in the same order.
             self._decide(trial, event["epoch"], event["metrics"])
-            self._note(trial, event["epoch"], event["metrics"], decision)
-            trial.summary = event.get("summary")
-        elif kind == "ended":
-            self._close(self.trials[event["trial"]], event["state"], event["reason"])
-
-    def settle(self) -> None:
-        """End the trials whose last report decided so but whose end was not recorded."""
-        for trial in self._open:
-            if trial.decision != "continue":
-                self._end(trial, trial.summary)
+            self._note(trial, event, Decision(event["decision"]))
+        elif kind == "stopped":
+            trial.said = True
+        elif kind == "reopened":
+            self._opened(event)
+            self._rejudge(trial)
+        else:
+            self._close(trial, event["state"], event["reason"])
 
 
-def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str) -> str:
+def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str, storage: str = "") -> str:
     """What a trial's process needs to know, as JSON text: Ray neither flattens nor merges it."""
     study = conductor.study
     search = trial.phase == "search"
     # A metric that is a benchmark's figure is needed at the end of a confirmed trial, too.
-    of_benchmark = study.search.metric.count("/") > 1
+    of_benchmark = any(one.count("/") > 1 for one in study.search.objectives)
     at_end = [study.epochs] if of_benchmark else []
     probe_at = [*conductor.rungs, study.epochs] if search else at_end
     return json.dumps(
@@ -362,10 +597,13 @@ def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str) -> str
             "number": trial.number,
             "name": trial.name,
             "folder": folder,
+            "storage": storage,
             "recipe": trial.recipe,
             "data_root": data_root,
             "cpus": study.resources.cpu,
             "gpus": study.resources.gpu,
+            "memory": study.resources.memory,
+            "processes": study.resources.processes,
             "reported": trial.epoch,
             "benchmarks": list(study.benchmarks),
             "probe_benchmarks": study.probe.benchmarks,
@@ -373,8 +611,8 @@ def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str) -> str
             "probe_limit": study.probe.limit,
             "test": not search,
             "test_limit": study.test.limit,
-            "metric": study.search.metric,
-            "mode": study.search.mode,
+            "metric": study.metric,
+            "mode": study.mode,
             "eval_seed": study.seed,
         }
     )

@@ -7,36 +7,52 @@ of batches, and the same initial weights where the architecture is the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial of the search: how far it came and what the metric was at its last report."""
+    """A trial of the search: how far it came and the objectives at its last report."""
 
     number: int
     group: str
     state: str
     epochs: int
-    value: float
+    values: tuple[float, ...]
 
 
-def winners(candidates: Iterable[Candidate], top: int, mode: str) -> list[Candidate]:
+def winners(candidates: Iterable[Candidate], top: int, modes: Sequence[str]) -> list[Candidate]:
     """The best `top` configurations on validation data, the best first.
 
     Values of trials that trained equally long are compared, the longest first, because a value
-    after one epoch says little about a value at the end. Failed and diverged trials are left out;
-    ties go to the lower number.
+    after one epoch says little about a value at the end. With several objectives the order is that
+    of `analysis.pareto.best`: front by front, the loneliest first. Failed and diverged trials are
+    left out; ties go to the lower number.
     """
-    sign = 1.0 if mode == "max" else -1.0
-    sound = [one for one in candidates if one.state != "FAIL" and math.isfinite(one.value)]
-    ranked = sorted(sound, key=lambda one: (-one.epochs, -sign * one.value, one.number))
+    sound = sorted(
+        (one for one in candidates if one.state != "FAIL" and all(map(math.isfinite, one.values))),
+        key=lambda one: (-one.epochs, one.number),
+    )
+    ranked: list[Candidate] = []
+    for _, equals in groupby(sound, key=lambda one: one.epochs):
+        ranked += _ranked(list(equals), modes)
     best: dict[str, Candidate] = {}
     for one in ranked:
         best.setdefault(one.group, one)
     return list(best.values())[:top]
+
+
+def _ranked(candidates: list[Candidate], modes: Sequence[str]) -> list[Candidate]:
+    if len(modes) > 1:
+        from analysis.pareto import best
+
+        order = best([one.values for one in candidates], modes, len(candidates))
+        return [candidates[place] for place in order]
+    sign = 1.0 if modes[0] == "max" else -1.0
+    return sorted(candidates, key=lambda one: (-sign * one.values[0], one.number))
 
 
 def seeds(study_seed: int, count: int) -> list[int]:

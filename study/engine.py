@@ -14,8 +14,10 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 # First of all: it sets what Ray reads from the environment when its modules load.
@@ -27,8 +29,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study.conductor import Conductor, plan
+from trainables.core.errors import SettingError
 from trainables.trial import Trial
 
+# How often the nodes of a cluster are counted again; they come and go.
+RECOUNT_S = 15.0
 # How often the loss of a process in which a trial never began is not counted against the trial.
 FORGIVEN = 16
 
@@ -83,10 +88,10 @@ class _Callback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = self._run.number(trial.trial_id)
-        self._run.conductor.failed(number, *_lost(trial))
+        self._run.conductor.failed(number, *_lost(trial), of_class="lost")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._run.tick()
+        self._run.turn()
 
 
 @dataclass
@@ -96,10 +101,13 @@ class _Run:
     conductor: Conductor
     folder: Path
     data_root: str
-    slots: int
+    storage: str
+    cluster: Cluster
     tick: Callable[[], None]
 
     def __post_init__(self) -> None:
+        self.slots = self._slots()
+        self._counted = monotonic()
         self._numbers: dict[str, int] = {}
         self._begun: set[int] = set()
         self._forgiven: Counter[int] = Counter()
@@ -107,6 +115,20 @@ class _Run:
     def __getstate__(self) -> dict[str, Any]:
         # Ray pickles searcher and scheduler for its own restore, which is never used here.
         return {}
+
+    def turn(self) -> None:
+        """After every turn of Ray's loop."""
+        if not self.cluster.local and monotonic() > self._counted + RECOUNT_S:
+            self._counted = monotonic()
+            self.cluster = self.cluster.now()
+            with suppress(SettingError):  # for now not even one fits; what runs may go on
+                self.slots = self._slots()
+        self.tick()
+
+    def _slots(self) -> int:
+        asked = self.conductor.study.resources
+        fits = self.cluster.slots(asked.cpu, asked.gpu, memory=asked.memory)
+        return min(asked.max_concurrent or fits, fits)
 
     def number(self, trial_id: str) -> int:
         return self._numbers[trial_id]
@@ -128,7 +150,7 @@ class _Run:
         return forgiven
 
     def suggest(self, trial_id: str) -> Any:
-        if self.conductor.finished:
+        if self.conductor.finished or self.conductor.halted or self.conductor.too_many_failures:
             return Searcher.FINISHED
         if len(self.conductor.running) >= self.slots:
             return None
@@ -136,13 +158,20 @@ class _Run:
         if trial is None:
             return None
         self._numbers[trial_id] = trial.number
-        return {"plan": plan(self.conductor, trial, str(self.folder), self.data_root)}
+        return {"plan": plan(self.conductor, trial, str(self.folder), self.data_root, self.storage)}
 
     def result(self, trial_id: str, result: dict[str, Any]) -> bool:
         number = self.number(trial_id)
         if "failure" in result:
             failure = json.loads(result["failure"])
-            self.conductor.failed(number, failure["type"], failure["traceback"])
+            if failure["class"] == "storage":
+                # No fault of the trial, and the next one would fare no better.
+                self.conductor.let_go(number, failure["text"])
+                self.conductor.halted = self.conductor.halted or f"storage: {failure['text']}"
+            else:
+                self.conductor.failed(
+                    number, failure["type"], failure["traceback"], failure["class"]
+                )
             return False
         return self.conductor.report(number, json.loads(result["report"]))
 
@@ -161,19 +190,23 @@ def run(
     *,
     cluster: Cluster,
     data_root: str = "",
+    storage: str = "",
     tick: Callable[[], None] = lambda: None,
 ) -> bool:
     """Run the study on a connected cluster until it is done; whether it was (else interrupted).
 
-    `tick` is called after every turn of Ray's loop. The first SIGINT ends the segment with all
-    that has been reported kept; trials go on from their last checkpoints at the next one.
+    `storage` is where trials keep their checkpoints ("": in the study's folder, which every node
+    then has to see). `tick` is called after every turn of Ray's loop. The first SIGINT ends the
+    segment with all that has been reported kept; trials go on from their last checkpoints at the
+    next one.
     """
     resources = conductor.study.resources
     segment = _Run(
         conductor=conductor,
         folder=folder.resolve(),
         data_root=data_root,
-        slots=resources.max_concurrent or cluster.slots(resources.cpu, resources.gpu),
+        storage=storage,
+        cluster=cluster,
         tick=tick,
     )
     # All processes start at once. With Ray's default of one pending trial, a short trial would end

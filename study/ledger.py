@@ -70,7 +70,8 @@ class Ledger:
     def open(cls, folder: str | Path) -> Self:
         """Go on with an existing ledger.
 
-        An unfinished last line is moved to `ledger.torn-<time>` beside the ledger. Raises
+        An unfinished last line is moved to `ledger.torn-<time>` beside the ledger; one of an older
+        schema version is marked as upgraded, and its lines stay as they are. Raises
         `LedgerError` for a missing, damaged or newer ledger, `StudyStorageError` for the disk.
         """
         path = Path(folder) / events.FILE
@@ -79,7 +80,10 @@ class Ledger:
             with _storage(path):
                 _set_aside(path, found.torn_bytes)
             found.torn_bytes = 0
-        return cls(path, found)
+        ledger = cls(path, found)
+        if events.version(found) < events.SCHEMA_VERSION:
+            ledger.append("upgraded", schema_version=events.SCHEMA_VERSION)
+        return ledger
 
     def append(self, event: str, **fields: Any) -> Event:
         """Record an event and return it as a reader will see it; it is on disk when this returns.
@@ -148,7 +152,7 @@ class StudyLock:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             _flock(file, self.path)
-            holder = {"pid": os.getpid(), "machine": _machine(), "since": _text(_now())}
+            holder = {"pid": os.getpid(), "machine": machine(), "since": _text(_now())}
             with _storage(self.path):
                 os.ftruncate(file, 0)
                 _write(file, json.dumps(holder).encode())
@@ -209,7 +213,7 @@ def _locked(path: Path) -> str:
     who = "another process"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         holder = json.loads(path.read_text(encoding="utf-8"))
-        where = "this machine" if holder["machine"] == _machine() else "another machine"
+        where = "this machine" if holder["machine"] == machine() else "another machine"
         who = f"process {holder['pid']} on {where} (since {holder['since']})"
     return (
         f"{path.parent}: {who} is working on this study. Wait until it has ended or stop it"
@@ -217,7 +221,7 @@ def _locked(path: Path) -> str:
     )
 
 
-def _machine() -> str:
+def machine() -> str:
     # A hash: host names are nobody's business where study folders are shared.
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 

@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
-import shutil
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from analysis import events
+from study import watch
 from study.conductor import Conductor
 from study.ledger import Ledger, StudyLock, StudyStorageError
 from study.progress import Progress
 from study.provenance import check_same, data_of
-from study.spec import Study
+from study.spec import Study, extended
+from study.spec import load as load_file
 from trainables.core.errors import SettingError
 
-# A study of small models needs little; below this a checkpoint or a table may not fit.
-LEAST_FREE_BYTES = 200 * 2**20
+
+class TooManyFailuresError(RuntimeError):
+    """More trials failed than `budget.max_failed` allows; the message says how many."""
+
+
+# How the changes of --set stand at the end of `study.yaml`.
+SET = "# --set "
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 
 
@@ -52,7 +57,7 @@ def vacant(study: Study, root: Path) -> Path:
         )
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"{folder} is a file; a study needs a folder of its own.")
-    _room(root)
+    watch.room(root)
     return folder
 
 
@@ -62,6 +67,7 @@ def create(study: Study, text: str, root: Path, data: Mapping[str, Any] | None =
     `data` is what `rehearse` says of the data; the ledger's first event keeps it.
     """
     folder = vacant(study, root)
+    warm_start(study)  # an error of it is found before there is a folder
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "study.yaml", text)
     _write(folder / "resolved.json", json.dumps(study.resolved(), indent=1))
@@ -139,7 +145,9 @@ def conduct(
     command: str,
     *,
     address: str = "",
+    insecure: bool = False,
     data_root: str = "",
+    storage: str = "",
     cpus: int | None = None,
     dashboard: bool = True,
     data: Mapping[str, Any] | None = None,
@@ -147,56 +155,184 @@ def conduct(
 ) -> tuple[bool, int]:
     """Run the study in `folder` until it is done or interrupted, then write tables and report.
 
-    `data` is what `rehearse` found now. Returns whether it is done, and how many trials failed.
-    Raises `SettingError` where the data are not those that the study was begun with, and what the
-    lock, the ledger and the cluster raise; what has been reported by then is kept.
+    While there is no room on the disk, or it cannot be written, the study waits. `data` is what
+    `rehearse` found now. Returns whether it is done, and how many trials failed. Raises
+    `SettingError` where the data are not those that the study was begun with,
+    `TooManyFailuresError`, and what the lock, the ledger and the cluster raise; what has been
+    reported by then is kept.
     """
     study = load(folder)
     with StudyLock(folder):
         if not (folder / events.FILE).exists():
             _begin(folder, study, data)
-        _room(folder)
-        with Ledger.open(folder) as ledger:
-            check_same(str(folder), ledger.events[0].get("data"), data)
-            conductor = Conductor(study, ledger)
-            conductor.settle()
-            if not conductor.finished:
-                segment = sum(one["event"] == "segment" for one in ledger.events)
-                ledger.append("segment", segment=segment, command=command)
-                _run(conductor, folder, address, data_root, cpus, dashboard, say)
-            done = conductor.finished
-            # A diverged trial is an outcome; a failed one is an error.
-            failed = sum(one.reason == "error" for one in conductor.trials)
-            ended = any(one["event"] == "finished" for one in ledger.events)
-            if done and not ended:
-                ledger.append("finished", failed=failed)
-            elif not done:
-                ledger.append("interrupted")
-    return done, failed
+        watch.room(folder)
+        watch.unask(folder)
+        while True:
+            with Ledger.open(folder) as ledger:
+                check_same(str(folder), ledger.events[0].get("data"), data)
+                storage = _same_storage(ledger.events, storage_of(storage, study))
+                conductor = Conductor(_as_extended(folder, study, ledger.events), ledger)
+                conductor.settle()
+                if not conductor.finished and not conductor.too_many_failures:
+                    segment = sum(one["event"] == "segment" for one in ledger.events)
+                    ledger.append(
+                        "segment", segment=segment, command=command, storage=storage or None
+                    )
+                    try:
+                        connection = address, insecure, cpus, dashboard
+                        _run(conductor, folder, connection, data_root, storage, say)
+                    except StudyStorageError as error:
+                        conductor.halted = f"storage: {error}"
+                full = conductor.halted.startswith(("disk:", "storage:"))
+                if not full:
+                    _close(conductor)
+                    return conductor.finished, conductor.failures
+                with suppress(StudyStorageError):
+                    ledger.append(
+                        "paused", reason=conductor.halted, free_bytes=watch.free_bytes(folder)
+                    )
+            watch.wait_for_room(folder, conductor.halted, say)
+
+
+def _close(conductor: Conductor) -> None:
+    """Record how this driver left the study; what is recorded already is not said twice."""
+    ledger = conductor.ledger
+    if conductor.finished:
+        if events.latest(ledger.events) != "finished":
+            ledger.append("finished", failed=conductor.failures)
+    elif conductor.too_many_failures:
+        allowed = conductor.study.budget.max_failed
+        reason = f"{conductor.failures} trials failed, budget.max_failed allows {allowed}"
+        if events.latest(ledger.events) != "aborted":
+            ledger.append("aborted", reason=reason)
+        raise TooManyFailuresError(
+            f"The study ends here: {reason}. Look at the errors in its report; to go on all the "
+            "same: extend --set budget.max_failed=N."
+        )
+    else:
+        ledger.append("interrupted", reason=conductor.halted)
+
+
+def extend(folder: Path, changes: Sequence[str]) -> Study:
+    """Let the study in `folder` grow by changes such as "search.trials_per_arm=24".
+
+    Nothing runs yet; `conduct` does, from where the study is. Raises `SettingError` for a change
+    that would make the trials that there are something else.
+    """
+    if not changes:
+        raise SettingError("Nothing was asked for: --trials, --seeds, --epochs or --set.")
+    old = load(folder)
+    path = folder / "study.yaml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingError(
+            f"{path} cannot be read ({error.strerror}); it says what may grow."
+        ) from None
+    made = [line.removeprefix(SET) for line in text.splitlines() if line.startswith(SET)]
+    with StudyLock(folder), Ledger.open(folder) as ledger:
+        old = _as_extended(folder, old, ledger.events)
+        new = extended(old, load_file(path, (*made, *changes)))
+        ledger.append("extended", changes=list(changes), study=new.resolved())
+        _write(folder / "resolved.json", json.dumps(new.resolved(), indent=1))
+        _write(path, text.rstrip("\n") + "".join(f"\n{SET}{one}" for one in changes) + "\n")
+    return new
+
+
+def growth(folder: Path, *, trials: int = 0, seeds: int = 0, epochs: int = 0) -> list[str]:
+    """The changes that make a study so much larger."""
+    now = load(folder)
+    changes = []
+    if trials:
+        changes.append(f"search.trials_per_arm={now.search.trials_per_arm + trials}")
+    if seeds:
+        changes.append(f"confirm.seeds={now.confirm.seeds + seeds}")
+    if epochs:
+        longer = now.epochs + epochs
+        changes += [f"training.epochs={longer}", f"schedule.max_epochs={longer}"]
+    return changes
+
+
+def _as_extended(folder: Path, study: Study, found: Sequence[Mapping[str, Any]]) -> Study:
+    """The study as its ledger has it, which was written before `resolved.json`."""
+    grown = [one["study"] for one in found if one["event"] == "extended"]
+    if not grown or grown[-1] == study.resolved():
+        return study
+    _write(folder / "resolved.json", json.dumps(grown[-1], indent=1))
+    return Study.from_resolved(grown[-1])
+
+
+def _same_storage(found: Sequence[Mapping[str, Any]], asked: str) -> str:
+    """Where the checkpoints are; raises `SettingError` for another place than at the beginning."""
+    begun = [one.get("storage") or "" for one in found if one["event"] == "segment"]
+    if not begun or asked in ("", begun[0]):
+        return begun[0] if begun else asked
+    raise SettingError(
+        f"--storage cannot change: the checkpoints of this study are in "
+        f"{begun[0] or 'its own folder'}, found {asked}."
+    )
+
+
+def storage_of(asked: str, study: Study) -> str:
+    """Where `--storage` puts the checkpoints of this study: below its name; "" for its folder.
+
+    Raises `SettingError` for an address that holds secrets or names no place.
+    """
+    from trainables.storage import checked, within
+
+    return within(checked(asked), study.study) if asked else ""
+
+
+def remote(folder: Path) -> str:
+    """The address of the storage elsewhere that the study keeps its checkpoints in, or ""."""
+    from trainables.storage import local_folder
+
+    storage = _same_storage(events.read(folder), "")
+    return "" if not storage or local_folder(storage) is not None else storage
+
+
+def bring(run: Path) -> None:
+    """Bring the checkpoints of a study's trial into its folder, where they are kept elsewhere."""
+    study = run.parent.parent
+    if run.exists() or not run.name.isdecimal() or not (study / events.FILE).exists():
+        return
+    if place := remote(study):
+        from study.remote import fetch_trial
+
+        fetch_trial(place, study, int(run.name))
 
 
 def tell(folder: Path) -> Path:
     """Write the tables and the report; the path of the report."""
     from analysis.report import write_report
 
+    if place := remote(folder):
+        from study.remote import Mirror, fetch_recorded
+
+        fetch_recorded(place, folder)
+        found = write_report(folder)
+        Mirror(folder, place).copy()
+        return found
     return write_report(folder)
 
 
 def _run(
     conductor: Conductor,
     folder: Path,
-    address: str,
+    connection: tuple[str, bool, int | None, bool],
     data_root: str,
-    cpus: int | None,
-    dashboard: bool,
+    storage: str,
     say: Callable[[str], None],
 ) -> None:
     say("Starting Ray …")
     began = monotonic()
     from study import cluster, engine
 
+    address, insecure, cpus, dashboard = connection
     _, gpus = hardware()
-    found = cluster.connect(address, cpus=cpus, gpus=gpus, dashboard=dashboard)
+    found = cluster.connect(
+        address, cpus=cpus, gpus=gpus, dashboard=dashboard, insecure=insecure, say=say
+    )
     try:
         say(
             f"Ray is up after {monotonic() - began:.0f} s: {found.cpus:g} CPUs, {found.gpus:g} GPUs"
@@ -204,18 +340,67 @@ def _run(
         if found.dashboard:
             login = Path(sys.executable).with_name("ray")
             say(f"Ray dashboard: http://{found.dashboard}  (token: {login} get-auth-token)")
-        with _sigterm_as_sigint(), Progress(conductor) as progress:
-            refresh = _Refresh(folder)
+        from study.monitor import Metrics
+
+        if not found.local:
+            from study import nodes
+
+            data_asked = conductor.study.arms[0].tree["data"]
+            nodes.demand(nodes.check(folder, data_root, storage, data=data_asked))
+        metrics = Metrics(conductor)
+        mirror = _mirror(folder, say)
+        with watch.signals() as signals, Progress(conductor) as progress:
+            turns = (
+                progress.tick,
+                metrics.tick,
+                mirror,
+                _Refresh(folder).tick,
+                watch.Watch(conductor, folder).tick,
+            )
 
             def tick() -> None:
-                progress.tick()
-                refresh.tick()
+                for turn in turns:
+                    turn()
 
-            # Before or after Ray catches signals itself; the ledger has all that was reported.
-            with suppress(KeyboardInterrupt):
-                engine.run(conductor, folder, cluster=found, data_root=data_root, tick=tick)
+            try:
+                engine.run(
+                    conductor,
+                    folder,
+                    cluster=found,
+                    data_root=data_root,
+                    storage=storage,
+                    tick=tick,
+                )
+            except KeyboardInterrupt:
+                # Before or after Ray catches signals itself; the ledger has all that was reported.
+                pass
+            except Exception:
+                # A signal to the whole group ends Ray's processes, too, and then Ray complains.
+                if not signals.terminated:
+                    raise
+            metrics.tick(now=True)
+            mirror(now=True)
     finally:
         cluster.disconnect()
+
+
+def _mirror(folder: Path, say: Callable[[str], None]) -> Callable[..., None]:
+    """What copies the study's own files to a storage elsewhere, where its checkpoints are."""
+    place = remote(folder)
+    if not place:
+        return lambda now=False: None
+    from study.remote import Mirror
+
+    mirror = Mirror(folder, place)
+    told: set[str] = set()
+
+    def tick(now: bool = False) -> None:
+        problem = mirror.tick(now=now)
+        if problem and problem not in told:
+            told.add(problem)
+            say(f"{problem} The study goes on; its copy there is older.")
+
+    return tick
 
 
 class _Refresh:
@@ -235,21 +420,9 @@ class _Refresh:
         self._next = monotonic() + max(30.0, 20 * (monotonic() - began))
 
 
-@contextmanager
-def _sigterm_as_sigint() -> Iterator[None]:
-    """SIGTERM, which schedulers send before they kill, ends the segment as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _begin(folder: Path, study: Study, data: Mapping[str, Any] | None) -> None:
     cpus, gpus = hardware()
+    earlier = warm_start(study)
     Ledger.create(
         folder,
         {
@@ -260,8 +433,31 @@ def _begin(folder: Path, study: Study, data: Mapping[str, Any] | None) -> None:
             "git": _git(),
             "hardware": {"cpus": cpus, "gpus": gpus},
             "data": data,
-        },
+        }
+        | ({"warm_start": earlier} if earlier else {}),
     ).close()
+
+
+def warm_start(study: Study) -> list[dict[str, Any]]:
+    """By arm the trials of earlier studies that the search is told, and what was left out.
+
+    Raises `SettingError` for a folder that is no study or one with other objectives.
+    """
+    if not study.search.warm_start:
+        return []
+    from study.warm_start import past
+
+    found = []
+    for arm in study.arms:
+        folders = [Path(one) for one in study.search.warm_start]
+        trials, notes = past(folders, arm.arm, arm.weighter, arm.tree, study.search.objectives)
+        rows = [
+            {"params": one.params, "values": one.values, "epochs": one.epochs, "state": one.state}
+            for one in trials
+            if one.values is not None and all(map(math.isfinite, one.values))
+        ]
+        found.append({"arm": arm.arm, "weighter": arm.weighter, "past": rows, "notes": notes})
+    return found
 
 
 def versions() -> dict[str, str]:
@@ -296,18 +492,6 @@ def _git() -> dict[str, Any]:
 
     changes = ask("status", "--porcelain", "--untracked-files=no")
     return {"sha": ask("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
-
-
-def _room(folder: Path) -> None:
-    place = folder
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < LEAST_FREE_BYTES:
-        raise StudyStorageError(
-            f"{folder}: only {free} bytes are free there, a study needs at least "
-            f"{LEAST_FREE_BYTES}; make room or choose another --root."
-        )
 
 
 def _write(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from search_spaces.ranges import Choice, Range, RangeError, as_range, default, s
 from study.yaml_text import apply, read_yaml
 from trainables.core.errors import SettingError, nearest
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PRESETS = Path(__file__).parent / "presets"
 Tree = dict[str, Any]
 
@@ -36,19 +36,34 @@ class Search(_Section):
     """How configurations are drawn; every arm gets `trials_per_arm` of them.
 
     Without a metric the search goes by the task's first one on the validation part: accuracy,
-    the root mean squared error, or the mean average precision.
+    the root mean squared error, or the mean average precision. A list of metrics makes a search
+    with several objectives; the schedule looks at the first. `warm_start` names folders of earlier
+    studies whose trials the sampler is told first.
     """
 
     sampler: str = "TPE"
     trials_per_arm: int = Field(8, ge=1)
-    metric: str = ""
-    mode: Literal["max", "min", ""] = ""
+    metric: str | list[str] = ""
+    mode: Literal["max", "min", ""] | list[Literal["max", "min"]] = ""
+    warm_start: list[str] = []
+    # Filled in: every metric with its mode, in order. A study file cannot set it.
+    objectives: dict[str, Literal["max", "min"]] = {}
+
+    @property
+    def first(self) -> tuple[str, str]:
+        """The first objective and its mode: what the schedule looks at."""
+        return next(iter(self.objectives.items()))
 
 
 class Schedule(_Section):
-    """When trials are stopped; each arm has rungs of its own, so no arm starves another."""
+    """When trials are stopped; each arm has rungs of its own, so no arm starves another.
 
-    name: Literal["ASHA", "none"] = "ASHA"
+    `form` is ASHA's: the one of Ray Tune that stops trials at rungs, or the paper's, in which they
+    pause there until they are among the best of the rung.
+    """
+
+    name: Literal["ASHA", "median", "none"] = "ASHA"
+    form: Literal["stopping", "promotion"] = "stopping"
     max_epochs: int = Field(0, ge=0)
     grace_epochs: int = Field(1, ge=1)
     reduction_factor: float = Field(3, gt=1, strict=False, allow_inf_nan=False)
@@ -78,11 +93,34 @@ class Test(_Section):
     limit: int = Field(0, ge=0)
 
 
+class Budget(_Section):
+    """What the search may spend in all, each arm an equal part of it (0: no limit).
+
+    When an arm has used up its part of `trials`, `epochs` or `device_s` (seconds of training and
+    validation times the trial's GPUs, or processors where it has none), or the search has run
+    `wall_s`, no trial of it begins any more; those that run go on to their own end. The
+    confirmation is not charged. With more than `max_failed` failed trials the study ends (-1: it
+    never does).
+    """
+
+    trials: int = Field(0, ge=0)
+    epochs: int = Field(0, ge=0)
+    wall_s: float = Field(0, ge=0, strict=False, allow_inf_nan=False)
+    device_s: float = Field(0, ge=0, strict=False, allow_inf_nan=False)
+    max_failed: int = Field(-1, ge=-1)
+
+
 class Resources(_Section):
-    """What one trial takes, and how many run at once (0: as many as fit)."""
+    """What one trial takes, and how many run at once (0: as many as fit).
+
+    `memory` is in bytes (0: not asked for), `processes` shares the batches of one trial among so
+    many processes, which divide its processors and GPUs.
+    """
 
     cpu: float = Field(1, gt=0, strict=False, allow_inf_nan=False)
     gpu: float = Field(0, ge=0, strict=False, allow_inf_nan=False)
+    memory: int = Field(0, ge=0)
+    processes: int = Field(1, ge=1)
     max_concurrent: int = Field(0, ge=0)
     max_retries: int = Field(3, ge=0)
 
@@ -105,6 +143,7 @@ class StudyFile(_Section):
     benchmarks: list[str | Tree] = ["Clean"]
     probe: Probe = Probe()
     test: Test = Test()
+    budget: Budget = Budget()
     resources: Resources = Resources()
 
 
@@ -115,6 +154,7 @@ class Arm:
     arm: str
     weighter: str
     tree: Tree
+    points: tuple[Tree, ...] = ()  # given by hand, tried after the defaults
 
     @property
     def name(self) -> str:
@@ -139,11 +179,22 @@ class Study:
     probe: Probe
     test: Test
     resources: Resources
+    budget: Budget
 
     @property
     def epochs(self) -> int:
         """The full budget of a trial."""
         return self.schedule.max_epochs
+
+    @property
+    def metric(self) -> str:
+        """The first objective: what the schedule looks at and the best checkpoint is best by."""
+        return self.search.first[0]
+
+    @property
+    def mode(self) -> str:
+        """Whether larger (max) or smaller values of the first objective are better."""
+        return self.search.first[1]
 
     def resolved(self) -> Tree:
         """The study as plain JSON, complete: what resume and the tables start from."""
@@ -157,7 +208,9 @@ class Study:
             "task": _task(self.arms[0].tree["data"]).name,
             "data": self.arms[0].tree["data"],
             "arms": [
-                {"arm": one.arm, "weighter": one.weighter, "recipe": one.tree} for one in self.arms
+                {"arm": one.arm, "weighter": one.weighter, "recipe": one.tree}
+                | ({"points": list(one.points)} if one.points else {})
+                for one in self.arms
             ],
             "search": self.search.model_dump(),
             "schedule": self.schedule.model_dump(),
@@ -166,6 +219,7 @@ class Study:
             "probe_limit": self.probe.limit,
             "probe_benchmarks": self.probe.benchmarks,
             "test_limit": self.test.limit,
+            "budget": self.budget.model_dump(),
             "resources": self.resources.model_dump(),
         }
 
@@ -184,8 +238,11 @@ class Study:
             question=plain["question"],
             seed=plain["seed"],
             baseline=plain["baseline"],
-            arms=tuple(Arm(one["arm"], one["weighter"], one["recipe"]) for one in plain["arms"]),
-            search=Search(**plain["search"]),
+            arms=tuple(
+                Arm(one["arm"], one["weighter"], one["recipe"], tuple(one.get("points", ())))
+                for one in plain["arms"]
+            ),
+            search=_search_of(plain["search"]),
             schedule=Schedule(**plain["schedule"]),
             confirm=Confirm(**plain["confirm"]),
             benchmarks=tuple(plain["benchmarks"]),
@@ -196,7 +253,14 @@ class Study:
             ),
             test=Test(limit=plain.get("test_limit", 0)),
             resources=Resources(**plain["resources"]),
+            budget=Budget(**plain.get("budget", {})),
         )
+
+
+def _search_of(plain: Mapping[str, Any]) -> Search:
+    """Version 1 had one metric and no list of objectives."""
+    objectives = plain.get("objectives") or {plain["metric"]: plain["mode"]}
+    return Search(**{**plain, "objectives": objectives})
 
 
 def presets() -> list[str]:
@@ -269,15 +333,22 @@ def parse(plain: Any) -> Study:
     if baseline not in file.arms:
         raise SettingError(f"baseline names no arm: {baseline!r}.{nearest(baseline, file.arms)}")
     probe = _probe(file, data)
+    _known_sampler(file.search.sampler)
     search = _search(file.search, data, probe.benchmarks or [])
-    _sampler(search.sampler)
+    if file.schedule.form == "promotion" and file.schedule.name != "ASHA":
+        raise SettingError(
+            "schedule.form: promotion is a form of ASHA, found schedule.name: "
+            f"{file.schedule.name}."
+        )
+    for one in arms:
+        _sampler(search, one, file.seed)
     return Study(
         study=file.study,
         study_id=uuid.uuid4().hex[:12],
         question=file.question,
         seed=file.seed,
         baseline=baseline,
-        arms=tuple(Arm(one.arm, one.weighter, _checked(one)) for one in arms),
+        arms=tuple(Arm(one.arm, one.weighter, _checked(one), one.points) for one in arms),
         search=search,
         schedule=file.schedule.model_copy(update={"max_epochs": budget}),
         confirm=file.confirm,
@@ -285,7 +356,94 @@ def parse(plain: Any) -> Study:
         probe=probe,
         test=file.test,
         resources=file.resources,
+        budget=file.budget,
     )
+
+
+def extended(old: Study, new: Study) -> Study:
+    """`old` with what may grow while its trials stay what they are, as `new` asks for it.
+
+    More trials, seeds and configurations to confirm, arms and epochs; another budget and other
+    resources. Raises `SettingError` for everything else, naming it.
+    """
+    grown = {
+        "search.trials_per_arm": (old.search.trials_per_arm, new.search.trials_per_arm),
+        "confirm.top": (old.confirm.top, new.confirm.top),
+        "confirm.seeds": (old.confirm.seeds, new.confirm.seeds),
+        "training.epochs": (old.epochs, new.epochs),
+    }
+    for key, (before, after) in grown.items():
+        if after < before:
+            raise SettingError(f"{key} can only grow: it is {before}, found {after}.")
+    asked = _fixed(new)
+    for key, value in _fixed(old).items():
+        if value != asked[key]:
+            raise SettingError(
+                f"{key} cannot be changed in a study that was begun, found {_shown(asked[key])} "
+                f"instead of {_shown(value)}; run another study for it."
+            )
+    known = {(one.arm, one.weighter): one for one in new.arms}
+    for one in old.arms:
+        again = known.get((one.arm, one.weighter))
+        if again is None:
+            raise SettingError(f"arms.{one.arm} with {one.weighter} cannot be taken away.")
+        if _timeless(one) != _timeless(again):
+            raise SettingError(
+                f"arms.{one.arm} with {one.weighter} would not be what the study was begun with; "
+                "add another arm, or run another study."
+            )
+    if new.epochs > old.epochs:
+        for one in old.arms:
+            text = json.dumps(one.tree.get("training", {}).get("schedule", "Cosine"))
+            if "Cosine" in text or "MultiStep" in text:
+                raise SettingError(
+                    f"training.epochs of arms.{one.arm} cannot grow: the learning rate's schedule "
+                    f"({text}) is stretched over the {old.epochs} epochs that its trials began "
+                    "with. Only the schedule Constant goes on as if it had been longer."
+                )
+    mine = {(one.arm, one.weighter) for one in old.arms}
+    kept = [known[one.arm, one.weighter] for one in old.arms]
+    added = [one for one in new.arms if (one.arm, one.weighter) not in mine]
+    search = old.search.model_copy(update={"trials_per_arm": new.search.trials_per_arm})
+    return replace(
+        old,
+        arms=(*kept, *added),
+        search=search,
+        schedule=old.schedule.model_copy(update={"max_epochs": new.epochs}),
+        confirm=new.confirm,
+        budget=new.budget,
+        resources=new.resources,
+    )
+
+
+def _fixed(study: Study) -> Tree:
+    """What an extension must leave alone, by key."""
+    plain = study.resolved()
+    search = {key: value for key, value in plain["search"].items() if key != "trials_per_arm"}
+    schedule = {key: value for key, value in plain["schedule"].items() if key != "max_epochs"}
+    keys = (
+        "study",
+        "question",
+        "seed",
+        "baseline",
+        "data",
+        "benchmarks",
+        "probe_limit",
+        "probe_benchmarks",
+        "test_limit",
+    )
+    return {key: plain[key] for key in keys} | {"search": search, "schedule": schedule}
+
+
+def _timeless(arm: Arm) -> Tree:
+    tree = copy.deepcopy(arm.tree)
+    tree.get("training", {}).pop("epochs", None)
+    return {"tree": tree, "points": list(arm.points)}
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def group(recipe: Mapping[str, Any]) -> str:
@@ -308,9 +466,11 @@ def _arms(file: StudyFile, shared: Tree) -> list[Arm]:
         crossed = general
         if "weighters" in own:
             crossed = _weighters(own.pop("weighters"), f"arms.{label}.weighters")
+        points = _points(own.pop("points", []), f"arms.{label}.points")
         for key, value in own.items():
             if key not in ("views", "losses", "training"):
-                hint = nearest(key, ("preset", "views", "losses", "training", "weighters"))
+                known = ("preset", "views", "losses", "training", "weighters", "points")
+                hint = nearest(key, known)
                 raise SettingError(f"Unknown setting arms.{label}.{key}.{hint}")
             if not isinstance(value, Mapping):
                 raise SettingError(f"arms.{label}.{key} must be a mapping, found {value!r}.")
@@ -326,10 +486,20 @@ def _arms(file: StudyFile, shared: Tree) -> list[Arm]:
         auxiliary = [one for one in tree.get("losses", {}) if one != "main"]
         for name, weighter in (crossed if auxiliary else {"Fixed": "Fixed"}).items():
             try:
-                arms.append(Arm(label, name, weighters.fitted(tree | {"weighter": weighter})))
+                fitted = weighters.fitted(tree | {"weighter": weighter})
+                arms.append(Arm(label, name, fitted, points))
             except RangeError as error:
                 raise SettingError(f"arms.{label}: {error}") from None
     return arms
+
+
+def _points(given: Any, path: str) -> tuple[Tree, ...]:
+    if not isinstance(given, list) or not all(isinstance(one, Mapping) for one in given):
+        raise SettingError(
+            f"{path} must be a list of mappings from paths to values "
+            f"({{losses/kl/coefficient: 0.3}}), found {given!r}."
+        )
+    return tuple(dict(one) for one in given)
 
 
 def _weighters(given: Any, path: str = "weighters") -> dict[str, Any]:
@@ -476,29 +646,60 @@ def _task(data: Mapping[str, Any]) -> Any:
 
 
 def _search(search: Search, data: Mapping[str, Any], benchmarks: list[Any]) -> Search:
-    """With metric and mode filled in; it must be an unweighted metric on the validation part."""
+    """With its objectives filled in: unweighted metrics on the validation part."""
     from trainables.core import evaluation
 
     best: Mapping[str, str] = _task(data).best
-    metric = search.metric or f"validation/{next(iter(best))}"
     ways = {f"validation/{one}": way for one, way in best.items()}
     for one in benchmarks:
         ways |= {f"validation/{name}": way for name, way in evaluation.figures(one, best).items()}
-    if metric not in ways:
-        raise SettingError(f"search.metric cannot be {metric!r}.{nearest(metric, ways)}")
-    right = ways[metric]
-    if search.mode not in ("", right):
-        raise SettingError(f"search.mode must be {right} for {metric}, found {search.mode!r}.")
-    return search.model_copy(update={"metric": metric, "mode": right})
+    if search.objectives:
+        raise SettingError("search.objectives is filled in; name them as search.metric: [a, b].")
+    asked = [search.metric] if isinstance(search.metric, str) else search.metric
+    metrics = [one or f"validation/{next(iter(best))}" for one in asked]
+    if not metrics or len(set(metrics)) < len(metrics):
+        raise SettingError(f"search.metric must name metrics that differ, found {search.metric!r}.")
+    modes = search.mode if isinstance(search.mode, list) else [search.mode] * len(metrics)
+    if len(modes) != len(metrics):
+        raise SettingError(
+            f"search.mode must have a mode for each of {len(metrics)} metrics, found {search.mode}."
+        )
+    for metric, mode in zip(metrics, modes, strict=True):
+        if metric not in ways:
+            raise SettingError(f"search.metric cannot be {metric!r}.{nearest(metric, ways)}")
+        if mode not in ("", ways[metric]):
+            raise SettingError(f"search.mode must be {ways[metric]} for {metric}, found {mode!r}.")
+    objectives = {metric: ways[metric] for metric in metrics}
+    first = metrics[0]
+    return search.model_copy(
+        update={"metric": first, "mode": ways[first], "objectives": objectives}
+    )
 
 
-def _sampler(name: str) -> None:
+def _known_sampler(name: str) -> None:
     from study.searcher import searcher
 
     try:
-        searcher(name, {}, seed=0, arm="", mode="max")
+        searcher(name, {}, seed=0, arm="", modes=("max",))
     except SettingError as error:
         raise SettingError(f"search.sampler: {error}") from None
+
+
+def _sampler(search: Search, arm: Arm, seed: int) -> None:
+    """Raises `SettingError` for a sampler or points by hand that do not fit the arm."""
+    from study.searcher import searcher
+
+    try:
+        searcher(
+            search.sampler,
+            arm.tree,
+            seed=seed,
+            arm=arm.name,
+            modes=tuple(search.objectives.values()),
+            points=arm.points,
+        )
+    except (SettingError, RangeError) as error:
+        raise SettingError(f"arms.{arm.arm}: {error}") from None
 
 
 def _readable(error: pydantic.ValidationError) -> str:

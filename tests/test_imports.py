@@ -23,11 +23,17 @@ RULES: dict[str, tuple[str, ...]] = {
         one for one in (*ABOVE_CORE, "study", "analysis", "trainables.trial") if one != "pyarrow"
     ),
     "trainables.trial": ("study", "search_spaces", "analysis", "optuna", "pandas"),
+    "trainables.checkpoints": ("study", "search_spaces", "analysis", "optuna", "pandas", "ray"),
+    "trainables.ranks": ("study", "search_spaces", "analysis", "optuna", "pandas", "ray"),
+    "trainables.storage": ("study", "search_spaces", "analysis", "optuna", "pandas", "ray"),
     "trainables": (*ABOVE_CORE, "torch", "study", "search_spaces", "analysis", "trainables"),
     "search_spaces": ("torch", "torchvision", "study", "trainables", "analysis"),
     "analysis": ("torch", "torchvision", "ray", "optuna", "study", "trainables", "search_spaces"),
     "study.engine": (),
     "study.cluster": (),
+    "study.monitor": (),
+    "study.nodes": (),
+    "study.submit": (),
     "study": ("ray", "trainables.trial"),
 }
 

@@ -10,6 +10,8 @@ import pytest
 
 import study.cluster  # noqa: F401 - before Ray, which reads the environment when it loads
 
+from .drivers import Driver
+
 if TYPE_CHECKING:
     from study.cluster import Cluster
 
@@ -41,6 +43,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             yield found
         finally:
             cluster.disconnect()
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    """Starts the program in processes of its own; none is left when the test ends."""
+    found = Driver(tmp_path / "home")
+    try:
+        yield found
+    finally:
+        found.end()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from analysis.export import tables
 from study.conductor import Conductor, plan
 from study.ledger import Ledger
 from study.spec import Study, parse
-from trainables.trial import Trial
+from trainables.trial import Trial as Trial
 
 Tree = dict[str, Any]
 # Where Ray makes a folder for every Trainable without storage; by default below the home.
@@ -56,6 +56,7 @@ CLOCKS = {
     "eval_s",
     "wall_s",
     "retries",
+    "fallbacks",
 }
 
 
@@ -72,7 +73,7 @@ def begin(folder: Path, study: Study) -> Path:
     """Make the folder of a new study, with its first event."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "resolved.json").write_text(json.dumps(study.resolved()), encoding="utf-8")
-    first = {"schema_version": 1, "study": study.study, "study_id": study.study_id}
+    first = {"schema_version": 2, "study": study.study, "study_id": study.study_id}
     Ledger.create(folder, first).close()
     return folder
 

@@ -347,7 +347,7 @@ def test_resume_without_the_data_touches_no_trial(
     ("damage", "says"),
     [
         (lambda line: '{"event": "segm' if '"segment"' in line else line, "line 2: not valid JSON"),
-        (lambda line: line.replace('"schema_version":1', '"schema_version":2'), "version 2"),
+        (lambda line: line.replace('"schema_version":2', '"schema_version":3'), "version 3"),
     ],
     ids=["a damaged line", "a newer version"],
 )

@@ -45,7 +45,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Conductor]]:
         def conductor(of: Study, folder: str = "study") -> Conductor:
             path = tmp_path / folder
             if not (path / "ledger.jsonl").exists():
-                first = {"schema_version": 1, "study": of.study, "study_id": of.study_id}
+                first = {"schema_version": 2, "study": of.study, "study_id": of.study_id}
                 Ledger.create(path, first).close()
             return Conductor(of, stack.enter_context(Ledger.open(path)))
 
@@ -327,18 +327,33 @@ def story(path: Path) -> list[Event]:
     return [
         {key: value for key, value in one.items() if key != "time"}
         for one in read(path)
-        if one["event"] != "started"
+        if one["event"] not in ("started", "settled")
     ]
 
 
 # TPE models what it was told from the sixth trial of an arm on.
 @pytest.mark.parametrize(
-    ("sampler", "arms", "trials"), [("random", FILE["arms"], 3), ("TPE", {"kl": "gaussian_kl"}, 7)]
+    ("sampler", "arms", "trials", "schedule"),
+    [
+        ("random", FILE["arms"], 3, {}),
+        ("TPE", {"kl": "gaussian_kl"}, 7, {}),
+        ("random", FILE["arms"], 3, {"form": "promotion"}),
+        ("NSGA-II", {"kl": "gaussian_kl"}, 7, {"name": "median"}),
+    ],
 )
 def test_a_study_cut_off_after_any_event_ends_as_if_it_had_not_been(
-    sampler: str, arms: dict[str, Any], trials: int, make: Any, tmp_path: Path
+    sampler: str,
+    arms: dict[str, Any],
+    trials: int,
+    schedule: dict[str, Any],
+    make: Any,
+    tmp_path: Path,
 ) -> None:
-    the_study = study(arms=arms, search={"sampler": sampler, "trials_per_arm": trials})
+    the_study = study(
+        arms=arms,
+        search={"sampler": sampler, "trials_per_arm": trials},
+        schedule=FILE["schedule"] | schedule,
+    )
     whole = finish(make(the_study)).ledger.path
     lines = whole.read_bytes().splitlines(keepends=True)
     expected = story(whole)
@@ -370,6 +385,9 @@ def test_a_plan_says_all_that_a_trials_process_needs(make: Any) -> None:
         "name": "0000 baseline × Fixed seed 5",
         "folder": "/studies/tiny",
         "data_root": "/data",
+        "storage": "",
+        "memory": 0,
+        "processes": 1,
         "cpus": 2,
         "gpus": 0,
         "reported": 1,
@@ -403,3 +421,172 @@ def test_settings_that_do_not_go_together_are_planned_and_fail_in_their_trial(ma
     assert 0 < len(wrong) < len(drawn)
     with pytest.raises(SettingError, match="training/optimizer: SGD: nesterov needs momentum"):
         Training(wrong[0])
+
+
+def test_an_arm_without_ranges_has_one_trial_and_the_others_theirs(make: Any) -> None:
+    constant = {"epochs": 4, "optimizer": {"name": "SGD", "lr": 0.1}}
+    conductor = finish(make(study(training=constant)))
+    searched = [one for one in conductor.trials if one.phase == "search"]
+    # Of the baseline nothing can vary; gaussian_kl has a coefficient and a sigma.
+    assert Counter(one.arm.arm for one in searched) == {"baseline": 1, "kl": 3}
+    assert [one["arm"] for one in of(conductor, "exhausted")] == ["baseline"]
+    assert conductor.expected == len(conductor.trials) == 1 + 3 + 2 * 2
+    assert make(conductor.study).finished
+
+
+def test_no_configuration_is_trained_twice(make: Any) -> None:
+    batch = {"epochs": 4, "batch_size": {"values": [16, 32]}, "optimizer": {"name": "SGD"}}
+    arms = {"baseline": {}}
+    conductor = finish(make(study(training=batch, arms=arms)))
+    searched = [one for one in conductor.trials if one.phase == "search"]
+    assert sorted(one.recipe["training"]["batch_size"] for one in searched) == [16, 32]
+
+
+@pytest.mark.parametrize(
+    ("budget", "trials"),
+    [
+        ({"trials": 5}, 2),  # 5 // 2 arms
+        ({"epochs": 10}, 2),  # 5 for each arm: after 4 another may begin, after 8 none
+        ({"device_s": 2 * 0.75 * 8}, 2),  # 0.75 s a report: two full trials for each arm
+        ({"epochs": 1}, 1),
+    ],
+)
+def test_a_budget_is_split_equally_and_not_charged_for_the_confirmation(
+    make: Any, budget: dict[str, float], trials: int
+) -> None:
+    asked = study(budget=budget, schedule={"name": "none"})
+    conductor = finish(make(asked))
+    for arm in asked.arms:
+        assert conductor.spent(arm)["trials"] == trials
+        assert conductor.spent(arm)["epochs"] == 4 * trials
+        assert conductor.spent(arm)["device_s"] == 0.75 * 4 * trials
+    assert sum(one.phase == "confirm" for one in conductor.trials) == 4
+    assert make(asked).finished
+
+
+def test_wall_time_counts_while_a_driver_works_and_ends_the_search(make: Any) -> None:
+    asked = study(budget={"wall_s": 3600.0})
+    conductor = make(asked)
+    train(conductor, conductor.next())
+    event = conductor.ledger.events[-1]
+    # An hour later by the clock of the ledger, in a driver that was there all the time.
+    later = "2099-01-01T00:00:00+00:00"
+    conductor.ledger.events.append(event | {"event": "retried", "time": later, "reason": ""})
+    again = Conductor(asked, conductor.ledger)
+    assert again.next().phase == "confirm"
+    # The same hours between two drivers are nobody's.
+    conductor.ledger.events[-1] = {"event": "segment", "time": later}
+    assert Conductor(asked, conductor.ledger).next().phase == "search"
+
+
+def test_too_many_failures_end_the_study_and_a_larger_budget_lets_it_go_on(make: Any) -> None:
+    asked = study(budget={"max_failed": 1})
+    conductor = make(asked)
+    for _ in range(2):
+        trial = conductor.next()
+        assert trial is not None
+        conductor.failed(trial.number, "ValueError", "no", "error")
+    assert conductor.too_many_failures
+    assert conductor.next() is None
+    assert not conductor.finished
+    assert make(asked).next() is None
+    assert make(study(budget={"max_failed": 2})).next().number == 2
+
+
+@pytest.mark.parametrize("of_class", ["error", "oom", "lost"])
+def test_failures_have_classes_and_divergence_is_none(make: Any, of_class: str) -> None:
+    conductor = make(study())
+    conductor.failed(conductor.next().number, "Some", "text", of_class)
+    trial = conductor.next()
+    conductor.report(trial.number, report(1, math.nan))
+    assert [one["class"] for one in of(conductor, "failed")] == [of_class]
+    assert [one["reason"] for one in of(conductor, "ended")] == [of_class, "diverged"]
+    assert conductor.failures == 1
+
+
+def test_a_halted_study_lets_its_trials_report_and_takes_them_up_again(make: Any) -> None:
+    asked = study()
+    conductor = make(asked)
+    first, second = conductor.next(), conductor.next()
+    assert conductor.report(first.number, report(1, 0.9))
+    conductor.halted = "disk: full"
+    assert conductor.next() is None
+    assert not conductor.report(first.number, report(2, 0.9))
+    conductor.let_go(second.number, "no room")
+    assert conductor.running == []
+    again = make(asked)
+    assert [again.next().number, again.next().number] == [0, 1]
+    assert again.trials[0].epoch == 2
+    assert of(again, "retried")[0]["reason"] == "no room"
+
+
+def test_why_a_trial_was_stopped_is_recorded(make: Any) -> None:
+    conductor = make(study(arms={"baseline": {}}))
+    values = [0.9, 0.8, 0.7]
+    for value in values:
+        trial = conductor.next()
+        conductor.report(trial.number, report(1, value))
+    found = of(conductor, "stopped")
+    # Halving: the second had to reach 0.9, the third the median of 0.9 and 0.8.
+    assert [(one["trial"], one["rung"], one["rank"], one["of"]) for one in found] == [
+        (1, 1, 2, 2),
+        (2, 1, 3, 3),
+    ]
+    assert [one["cutoff"] for one in found] == pytest.approx([0.9, 0.85])
+    kinds = [one["event"] for one in conductor.ledger.events if one.get("trial") == 1]
+    assert kinds == ["planned", "report", "stopped", "ended"]
+
+
+def test_an_unreadable_checkpoint_is_on_record(make: Any) -> None:
+    conductor = make(study())
+    trial = conductor.next()
+    back = {"checkpoint": {"epoch": 0, "problem": "torn"}}
+    conductor.report(trial.number, report(1, 0.5) | back)
+    (found,) = of(conductor, "checkpoint")
+    assert (found["trial"], found["epoch"], found["problem"]) == (0, 0, "torn")
+
+
+PROMOTION = {"name": "ASHA", "form": "promotion", "grace_epochs": 1, "reduction_factor": 2}
+
+
+def test_in_the_promotion_form_trials_wait_at_rungs_and_the_best_go_on(make: Any) -> None:
+    asked = study(schedule=PROMOTION, arms={"baseline": {}}, search={"trials_per_arm": 4})
+    conductor = make(asked)
+    order = []
+    while (trial := conductor.next()) is not None and trial.phase == "search":
+        order.append(trial.number)
+        conductor.started(trial.number)
+        value = [0.1, 0.4, 0.3, 0.2][trial.number]
+        while conductor.report(trial.number, report(trial.epoch + 1, value)):
+            pass
+    # Of two at the first rung the better goes on; of two at the second, too.
+    assert order == [0, 1, 1, 2, 3, 2, 1]
+    assert [(one.state, one.epoch) for one in conductor.trials[:4]] == [
+        ("PRUNED", 1),
+        ("COMPLETE", 4),
+        ("PRUNED", 2),
+        ("PRUNED", 1),
+    ]
+    assert [one["trial"] for one in of(conductor, "promoted")] == [1, 2, 1]
+    assert {one["trial"]: one["rung"] for one in of(conductor, "stopped")} == {0: 1, 2: 2, 3: 1}
+
+
+def test_two_objectives_are_told_and_confirmed_by_fronts(make: Any) -> None:
+    two = {"metric": ["validation/accuracy", "validation/loss"], "trials_per_arm": 4}
+    asked = study(
+        search=two | {"sampler": "random"},
+        schedule={"name": "none"},
+        arms={"baseline": {}},
+        confirm={"top": 2, "seeds": 1},
+    )
+    assert asked.search.objectives == {"validation/accuracy": "max", "validation/loss": "min"}
+    conductor = make(asked)
+    pairs = [(0.5, 0.5), (0.9, 0.9), (0.4, 0.6), (0.3, 0.1)]
+    for accuracy, loss in pairs:
+        trial = conductor.next()
+        for epoch in range(1, 5):
+            both = {"validation/loss": loss}
+            conductor.report(trial.number, report(epoch, accuracy, **both))
+    # The third is worse than the first in both; the ends of the front come before its middle.
+    confirmed = [conductor.next().place, conductor.next().place]
+    assert sorted(confirmed) == [1, 3]

@@ -8,7 +8,7 @@ from study.confirm import Candidate, seeds, winners, with_seed
 
 
 def candidate(number: int, value: float, epochs: int = 4, state: str = "COMPLETE") -> Candidate:
-    return Candidate(number, f"group {number}", state, epochs, value)
+    return Candidate(number, f"group {number}", state, epochs, (value,))
 
 
 def numbers(found: list[Candidate]) -> list[int]:
@@ -17,8 +17,8 @@ def numbers(found: list[Candidate]) -> list[int]:
 
 def test_the_best_come_first_in_the_direction_of_the_metric() -> None:
     tried = [candidate(0, 0.5), candidate(1, 0.9), candidate(2, 0.7)]
-    assert numbers(winners(tried, 2, "max")) == [1, 2]
-    assert numbers(winners(tried, 2, "min")) == [0, 2]
+    assert numbers(winners(tried, 2, ("max",))) == [1, 2]
+    assert numbers(winners(tried, 2, ("min",))) == [0, 2]
 
 
 def test_trials_that_trained_longer_come_first_whatever_their_value() -> None:
@@ -28,14 +28,14 @@ def test_trials_that_trained_longer_come_first_whatever_their_value() -> None:
         candidate(2, 0.8, epochs=2, state="PRUNED"),
         candidate(3, 0.7, epochs=4),
     ]
-    assert numbers(winners(tried, 9, "max")) == [3, 1, 2, 0]
-    assert numbers(winners(tried, 9, "min")) == [1, 3, 2, 0]
+    assert numbers(winners(tried, 9, ("max",))) == [3, 1, 2, 0]
+    assert numbers(winners(tried, 9, ("min",))) == [1, 3, 2, 0]
 
 
 def test_ties_go_to_the_lower_number_in_whatever_order_they_come() -> None:
     tried = [candidate(2, 0.5), candidate(0, 0.5), candidate(1, 0.5)]
-    for mode in ("max", "min"):
-        assert numbers(winners(tried, 2, mode)) == [0, 1]
+    for mode in ("max", ("min",)):
+        assert numbers(winners(tried, 2, (mode,))) == [0, 1]
 
 
 def test_failed_and_diverged_trials_are_never_winners() -> None:
@@ -45,18 +45,28 @@ def test_failed_and_diverged_trials_are_never_winners() -> None:
         candidate(2, math.inf),
         candidate(3, math.nan),
     ]
-    assert winners(tried, 3, "max") == []
-    assert winners(tried, 3, "min") == []
-    assert numbers(winners([*tried, candidate(4, 0.1)], 3, "max")) == [4]
+    assert winners(tried, 3, ("max",)) == []
+    assert winners(tried, 3, ("min",)) == []
+    assert numbers(winners([*tried, candidate(4, 0.1)], 3, ("max",))) == [4]
 
 
 def test_a_configuration_that_was_tried_twice_wins_once() -> None:
-    again = Candidate(1, "group 0", "COMPLETE", 4, 0.8)
-    assert numbers(winners([candidate(0, 0.9), again, candidate(2, 0.1)], 2, "max")) == [0, 2]
+    again = Candidate(1, "group 0", "COMPLETE", 4, (0.8,))
+    assert numbers(winners([candidate(0, 0.9), again, candidate(2, 0.1)], 2, ("max",))) == [0, 2]
+
+
+def test_several_objectives_are_ranked_by_fronts_and_the_loneliest_first() -> None:
+    pairs = [(0.5, 0.5), (0.9, 0.9), (0.4, 0.6), (0.3, 0.1), (0.8, 0.7)]
+    tried = [Candidate(i, f"group {i}", "COMPLETE", 4, pair) for i, pair in enumerate(pairs)]
+    tried.append(Candidate(5, "group 5", "COMPLETE", 4, (1.0, math.nan)))
+    found = numbers(winners(tried, 5, ("max", "min")))
+    # 0, 1, 3 and 4 are better than each other in one; 2 is worse than 0 in both. 5 is nothing.
+    assert set(found[:2]) == {1, 3}  # the ends of the front
+    assert found[4] == 2
 
 
 def test_nothing_wins_where_nothing_was_tried() -> None:
-    assert winners([], 1, "max") == []
+    assert winners([], 1, ("max",)) == []
 
 
 @pytest.mark.parametrize("study_seed", [0, 1, 999, 1000, 1001, 12345])

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from analysis.events import read
 from analysis.export import export, tables
 from analysis.schema import TABLES
 from study.spec import Study
+from trainables.core import intact
 
 from .in_process import (
     Runner,
@@ -167,7 +169,8 @@ def test_an_error_of_a_trial_is_recorded_not_retried_and_stops_no_other(
     begin(study_folder, tiny(arms={"baseline": {}}, confirm={"seeds": 1}))
     damaged = study_folder / "trials" / "0001" / "last.pt"
     damaged.parent.mkdir(parents=True)
-    damaged.write_bytes(b"no checkpoint")
+    # Of a newer program: that is no damage, and nothing to begin again for.
+    torch.save(dict.fromkeys(intact.KEYS, 0) | {"version": 99}, damaged)
     assert run(study_folder, cluster)
     events = read(study_folder)
     assert [one for one in events if one["event"] == "retried"] == []

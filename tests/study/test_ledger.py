@@ -18,7 +18,7 @@ import pytest
 from analysis.events import LedgerError, encode, read
 from study.ledger import Ledger, StudyLock, StudyLockedError, StudyStorageError
 
-STUDY = {"event": "study", "schema_version": 1, "study": "tiny", "study_id": "0123456789ab"}
+STUDY = {"event": "study", "schema_version": 2, "study": "tiny", "study_id": "0123456789ab"}
 
 
 @contextmanager

@@ -169,7 +169,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     (changed(seed=-1), ["seed", "0", "-1"]),
     (changed(search={"trials_per_arm": 0}), ["search.trials_per_arm", "1", "0"]),
     (changed(search={"mode": "maximum"}), ["search.mode", "'max', 'min'", "'maximum'"]),
-    (changed(schedule={"name": "Hyperband"}), ["schedule.name", "'ASHA' or 'none'", "'Hyperband'"]),
+    (
+        changed(schedule={"name": "Hyperband"}),
+        ["schedule.name", "'median' or 'none'", "'Hyperband'"],
+    ),
     (changed(schedule={"reduction_factor": 1}), ["schedule.reduction_factor", "1"]),
     (changed(schedule={"reduction_factor": float("inf")}), ["reduction_factor", "finite", "inf"]),
     (changed(schedule={"grace_epochs": 5}), ["schedule.grace_epochs", "at most", "4", "5"]),
@@ -382,8 +385,8 @@ def test_a_study_is_the_same_after_json() -> None:
 
 def test_a_study_of_a_newer_version_is_refused() -> None:
     plain = parse(changed()).resolved()
-    with pytest.raises(SettingError, match=r"schema_version 2.*update"):
-        Study.from_resolved(plain | {"schema_version": 2})
+    with pytest.raises(SettingError, match=r"schema_version 3.*update"):
+        Study.from_resolved(plain | {"schema_version": 3})
 
 
 def test_a_group_is_a_configuration_without_its_seed() -> None:
