@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +12,7 @@ import pytest
 from analysis.events import read
 from study.spec import parse
 
+from .drivers import Driver, kill_after
 from .in_process import (
     TINY,
     Runner,
@@ -31,7 +25,6 @@ from .in_process import (
 
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).parents[2]
 FILE = TINY | {
     "weighters": ["CoV"],
     "search": {"sampler": "random", "trials_per_arm": 3},
@@ -40,74 +33,20 @@ FILE = TINY | {
 }
 
 
-class Driver:
-    """Starts `python -m study` in sessions of their own, and ends all that is left of them."""
-
-    def __init__(self, home: Path) -> None:
-        home.mkdir()
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        self._environment = inherited | {"HOME": str(home), "PYTHONPATH": str(REPOSITORY)}
-        self._log = home / "log"
-        self._sessions: list[int] = []
-
-    def start(self, *words: object) -> subprocess.Popen[bytes]:
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "study", *map(str, words), "--no-dashboard"],
-                stdout=log,
-                stderr=log,
-                env=self._environment,
-                start_new_session=True,
-            )
-        self._sessions.append(process.pid)
-        return process
-
-    def said(self) -> str:
-        """What all of them wrote, for the message of a failed test."""
-        return self._log.read_text(encoding="utf-8", errors="replace")[-4000:]
-
-    def end(self) -> None:
-        """Kill what the drivers started; Ray's own processes go soon after theirs."""
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                session = int(path.read_text().rpartition(")")[2].split()[3])
-                if session in self._sessions:
-                    os.kill(int(path.parent.name), signal.SIGKILL)
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[Driver]:
-    found = Driver(tmp_path / "home")
-    try:
-        yield found
-    finally:
-        found.end()
-
-
-def kill_after(process: subprocess.Popen[bytes], ledger: Path, lines: int, delay: float) -> bool:
-    """SIGKILL it `delay` seconds after the ledger has so many lines; whether it was still alive."""
-    while process.poll() is None:
-        if ledger.exists() and ledger.read_bytes().count(b"\n") >= lines:
-            time.sleep(delay)
-            process.kill()
-            break
-        time.sleep(0.002)
-    return process.wait() == -signal.SIGKILL
-
-
 def killed_and_resumed(driver: Driver, tmp_path: Path, cpus: int, total: int, kills: int) -> Path:
     """The study's folder after some kills, each followed by a resume, and a run to the end."""
     draws = random.Random(kills)
     path = tmp_path / "tiny.yaml"
     path.write_text(json.dumps(FILE), encoding="utf-8")
     folder = tmp_path / "studies" / "tiny"
-    command: tuple[Any, ...] = ("run", path, "--root", tmp_path / "studies", "--cpus", cpus)
+    small = ("--cpus", cpus, "--no-dashboard")
+    command: tuple[Any, ...] = ("run", path, "--root", tmp_path / "studies", *small)
     killed = 0
     # The first lies before Ray is up.
     for lines in sorted([1, *draws.sample(range(3, total - 5), kills - 1)]):
         process = driver.start(*command)
         killed += kill_after(process, folder / "ledger.jsonl", lines, draws.uniform(0, 0.05))
-        command = ("resume", folder, "--cpus", cpus)
+        command = ("resume", folder, *small)
     assert killed == kills, driver.said()
     assert driver.start(*command).wait() == 0, driver.said()
     segments = [one["segment"] for one in read(folder) if one["event"] == "segment"]
