@@ -233,6 +233,8 @@ def run(
                     verbose=0,
                     callbacks=[_Callback(segment)],
                     failure_config=tune.FailureConfig(max_failures=resources.max_retries),
+                    # Trials keep their own; Ray would ask each for one more at its end.
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             ).fit()
     finally:

@@ -69,8 +69,10 @@ class Progress:
         if self._tally.retries > self._retries:
             self._retries = self._tally.retries
             self._print(f"{self._retries} so far went on in a new process after one was lost")
-        for number, trial in self._tally.trials.items():
-            if trial.ended and number not in self._told:
+        # It is called after every event, and most trials were told of long ago.
+        for number in sorted(self._tally.trials.keys() - self._told):
+            trial = self._tally.trials[number]
+            if trial.ended:
                 self._told.add(number)
                 self._print(
                     f"[{len(self._told)}/{self._tally.expected}] {self._line(trial)}" + self._left()

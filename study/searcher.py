@@ -167,6 +167,7 @@ class ArmSearcher:
         self._objectives = objectives
         self._given = [_draw(tree, _from(one)) for one in points]
         self._trials: dict[int, Told] = {}
+        self._keys: dict[int, str] = {}
         self._counted: list[dict[str, Scalar]] | None = None
         self._were_counted = False
 
@@ -180,7 +181,7 @@ class ArmSearcher:
     def planned(self, k: int, params: Params) -> None:
         """A running trial: samplers that model keep away from it until it has ended."""
         if k not in self._trials:
-            self._trials[k] = Told(self._checked(k, params), None, 0, "RUNNING")
+            self._keep(k, Told(self._checked(k, params), None, 0, "RUNNING"))
 
     def tell(
         self, k: int, params: Params, values: Sequence[float] | None, epochs: int, state: State
@@ -191,12 +192,16 @@ class ArmSearcher:
         if values is not None and len(values) != self._objectives:
             raise ValueError(f"{self._objectives} values are told of a trial, found {values!r}")
         found = None if values is None else tuple(float(one) for one in values)
-        self._trials[k] = Told(self._checked(k, params), found, epochs, state)
+        self._keep(k, Told(self._checked(k, params), found, epochs, state))
+
+    def _keep(self, k: int, told: Told) -> None:
+        self._trials[k] = told
+        self._keys[k] = _key(told.params)
 
     def _new(self, k: int) -> Draw | None:
         others = [self._trials[one] for one in sorted(self._trials) if one != k]
-        tried = [*(one.params for one in self._given), *(one.params for one in others)]
-        taken = {_key(one) for one in tried}
+        taken = {_key(one.params) for one in self._given}
+        taken |= {key for one, key in self._keys.items() if one != k}
         left: list[dict[str, Scalar]] | None = None
         for attempt in range(ATTEMPTS):
             question = Question(self._seed, self._arm, k, k - len(self._given), attempt)

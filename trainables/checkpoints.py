@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 POLICIES, EXAMPLES = "policies.jsonl", "examples.npz"
-NEXT = "next.pt"
 
 
 class Checkpoints:
@@ -65,11 +64,13 @@ class Checkpoints:
     def save(self, training: Training) -> None:
         """Write the state as `last.pt`; what was there becomes `previous.pt`."""
         with self._tidy():
-            training.save(self.folder / NEXT)
+            # Its own name: a lost process may still write while its successor does.
+            made = self.folder / f"next.{os.getpid()}.tmp"
+            training.save(made)
             # A kill between the two leaves previous.pt alone, which `load` takes.
             with suppress(FileNotFoundError):
                 (self.folder / LAST).replace(self.folder / PREVIOUS)
-            (self.folder / NEXT).replace(self.folder / LAST)
+            made.replace(self.folder / LAST)
         if self.storage is not None:
             if (self.folder / PREVIOUS).exists():
                 self._copy(LAST, PREVIOUS)

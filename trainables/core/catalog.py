@@ -84,6 +84,7 @@ def find(kind: str, name: str) -> type[Any]:
     return _load(path)
 
 
+@lru_cache
 def _keywords(found: type[Any]) -> dict[str, inspect.Parameter]:
     """The constructor's keywords; a module without a constructor of its own has none."""
     parameters = inspect.signature(found).parameters
