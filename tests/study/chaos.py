@@ -15,14 +15,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .drivers import Driver
+from .two_nodes import TwoNodes
 
-DRIVER, TRIAL, LINE, CHECKPOINT = "driver", "trial", "line", "checkpoint"
+DRIVER, TRIAL, LINE, CHECKPOINT, NODE = "driver", "trial", "line", "checkpoint", "node"
 KINDS = (DRIVER, TRIAL, LINE, CHECKPOINT)
 
 
@@ -30,7 +31,8 @@ KINDS = (DRIVER, TRIAL, LINE, CHECKPOINT)
 class Chaos:
     """Runs the study in `file` to its end, disturbed so many times; `done` counts by kind.
 
-    A torn line and a broken checkpoint are found by the next driver, so the driver is killed first.
+    On `cluster` if there is one, whose second node is then lost and replaced, too. A torn line and
+    a broken checkpoint are found by the next driver, so the driver is killed first.
     """
 
     driver: Driver
@@ -38,7 +40,9 @@ class Chaos:
     root: Path
     cpus: int
     draws: random.Random
+    cluster: TwoNodes | None = None
     done: Counter[str] = field(default_factory=Counter)
+    lost: int = 1  # the node that goes next
 
     @property
     def folder(self) -> Path:
@@ -49,9 +53,10 @@ class Chaos:
     def run(self, disturbances: int, lines: int) -> None:
         """To the end; `lines` is about how many lines the undisturbed ledger has."""
         command: tuple[Any, ...] = ("run", self.file, "--root", self.root)
-        planned = [self.draws.choice(KINDS) for _ in range(disturbances)]
+        kinds = KINDS if self.cluster is None else (NODE, *KINDS)
+        planned = [self.draws.choice(kinds) for _ in range(disturbances)]
         # Every kind at least once where there are enough.
-        planned[: len(KINDS)] = KINDS[:disturbances]
+        planned[: len(kinds)] = kinds[:disturbances]
         self.draws.shuffle(planned)
         at = sorted(self.draws.sample(range(2, lines - 3), disturbances))
         process = self._start(command)
@@ -61,6 +66,9 @@ class Chaos:
             time.sleep(self.draws.uniform(0, 0.1))
             if kind == TRIAL:
                 self._kill_a_trial()
+                continue
+            if kind == NODE:
+                self._lose_a_node()
                 continue
             process.kill()
             process.wait()
@@ -75,7 +83,11 @@ class Chaos:
             raise AssertionError(self.driver.said())
 
     def _start(self, command: tuple[Any, ...]) -> subprocess.Popen[bytes]:
-        return self.driver.start(*command, "--cpus", self.cpus, "--no-dashboard")
+        if self.cluster is None:
+            return self.driver.start(*command, "--cpus", self.cpus, "--no-dashboard")
+        return self.driver.start(
+            *(*command, "--address", self.cluster.address), **self.cluster.environment
+        )
 
     def _wait_for(self, process: subprocess.Popen[bytes], lines: int) -> bool:
         """Whether the ledger got so many lines before the study ended."""
@@ -93,12 +105,22 @@ class Chaos:
         """One of the processes in which trials run; none may be there at this moment."""
         until = time.monotonic() + 20
         while time.monotonic() < until:
-            for pid in self.driver.trials():
+            for pid in self.driver.trials(*self._nodes()):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     self.done[TRIAL] += 1
                     return
             time.sleep(0.02)
+
+    def _nodes(self) -> list[int]:
+        return [] if self.cluster is None else self.cluster.sessions
+
+    def _lose_a_node(self) -> None:
+        """The second node goes as in a power cut, and after a while another one comes."""
+        assert self.cluster is not None
+        self.cluster.kill_node(self.lost)
+        self.lost = self.cluster.add_node(replacing=True)
+        self.done[NODE] += 1
 
     def _tear(self) -> None:
         """What a driver leaves that dies while it writes."""
@@ -141,6 +163,7 @@ def main() -> None:
     words.add_argument("--trials", type=int, default=8)
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--asha", action="store_true", help="stop trials at rungs")
+    words.add_argument("--nodes", action="store_true", help="on a cluster of two nodes")
     asked = words.parse_args()
     file = FILE | {"search": FILE["search"] | {"trials_per_arm": asked.trials}}
     if asked.asha:
@@ -153,12 +176,13 @@ def main() -> None:
         path = place / "tiny.yaml"
         path.write_text(json.dumps(file), encoding="utf-8")
         driver = Driver(place / "home")
-        try:
-            chaos = Chaos(driver, path, place / "studies", 2, random.Random(asked.seed))
+        with ExitStack() as stack:
+            cluster = stack.enter_context(TwoNodes(place)) if asked.nodes else None
+            stack.callback(driver.end)
+            draws = random.Random(asked.seed)
+            chaos = Chaos(driver, path, place / "studies", 2, draws, cluster)
             began = time.monotonic()
             chaos.run(asked.disturbances, lines)
-        finally:
-            driver.end()
         print(f"{sum(chaos.done.values())} disturbances in {time.monotonic() - began:.0f} s:")
         print(", ".join(f"{count} x {kind}" for kind, count in sorted(chaos.done.items())))
         if asked.asha:

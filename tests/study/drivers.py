@@ -40,12 +40,12 @@ class Driver:
         """What all of them wrote, for the message of a failed test."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-4000:]
 
-    def trials(self) -> list[int]:
-        """The processes in which trials run now."""
+    def trials(self, *sessions: int) -> list[int]:
+        """The processes in which trials run now, of these drivers and of other sessions."""
         return [
             pid
             for pid, session in _sessions()
-            if session in self._sessions and _title(pid).startswith("ray::Trial")
+            if session in (*self._sessions, *sessions) and _title(pid).startswith("ray::Trial")
         ]
 
     def end(self) -> None:

@@ -311,7 +311,7 @@ def test_a_driver_without_the_data_is_told_so(local: Cluster, tmp_path: Path) ->
 def test_a_storage_of_no_known_kind_is_refused(
     local: Cluster, tmp_path: Path, storage: str
 ) -> None:
-    with pytest.raises(SettingError, match="storage: .* is no address"):
+    with pytest.raises(SettingError, match=r"storage: .* is no address"):
         nodes.check(tmp_path, storage=storage)
 
 

@@ -107,9 +107,19 @@ class TwoNodes:
             self.stop()
             raise
 
-    def add_node(self) -> int:
-        """Start one more node and wait until it has joined; its number. The first is the head."""
+    @property
+    def sessions(self) -> list[int]:
+        """The sessions that the nodes' processes belong to."""
+        return [node.pid for node in self._nodes]
+
+    def add_node(self, *, replacing: bool = False) -> int:
+        """Start one more node and wait until it has joined; its number. The first is the head.
+
+        `replacing`: another one was killed, which the head may not have noticed yet.
+        """
         number = len(self._nodes)
+        if replacing:
+            self.wait(sum(node.poll() is None for node in self._nodes), ended=True)
         before = self.alive() if number else 0
         for last in (False, False, True):
             first = free_ports() if number else self.first
@@ -150,14 +160,15 @@ class TwoNodes:
         )
         return int(done.stdout) if done.returncode == 0 else 0
 
-    def wait(self, nodes: int, timeout_s: float = 180) -> None:
+    def wait(self, nodes: int, timeout_s: float = 180, *, ended: bool = False) -> None:
         """Wait until so many nodes are alive.
 
-        Raises `TimeoutError` with what they logged, `ChildProcessError` where the last one ended.
+        Raises `TimeoutError` with what they logged, and, unless it is known to have `ended`,
+        `ChildProcessError` where the last one did.
         """
         until = time.monotonic() + timeout_s
         while self.alive() != nodes:
-            if self._nodes[-1].poll() is not None:
+            if not ended and self._nodes[-1].poll() is not None:
                 raise ChildProcessError(self.said())
             if time.monotonic() > until:
                 raise TimeoutError(f"{self.alive()} of {nodes} nodes are alive\n{self.said()}")
