@@ -10,11 +10,13 @@ import json
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -214,7 +216,7 @@ def run(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(segment.slots)
     scratch = Path(tempfile.mkdtemp(prefix="tune-", dir=cluster.scratch(folder)))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _handlers_kept():
             warnings.simplefilter("ignore")
             logging.getLogger("ray.tune").setLevel(logging.ERROR)
             tune.Tuner(
@@ -240,6 +242,20 @@ def run(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return conductor.finished
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Ray catches Ctrl-C and SIGUSR1 and leaves its handlers behind, which then do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def connected() -> bool:

@@ -11,7 +11,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from .errors import SettingError, nearest
@@ -84,10 +84,10 @@ def find(kind: str, name: str) -> type[Any]:
     return _load(path)
 
 
-@lru_cache
-def _keywords(found: type[Any]) -> dict[str, inspect.Parameter]:
+@cache
+def _keywords(kind: str, name: str) -> dict[str, inspect.Parameter]:
     """The constructor's keywords; a module without a constructor of its own has none."""
-    parameters = inspect.signature(found).parameters
+    parameters = inspect.signature(find(kind, name)).parameters
     return {key: one for key, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
 
 
@@ -95,14 +95,14 @@ def settings(kind: str, name: str) -> dict[str, Any]:
     """The settings of a component and their defaults."""
     return {
         key: parameter.default
-        for key, parameter in _keywords(find(kind, name)).items()
+        for key, parameter in _keywords(kind, name).items()
         if parameter.default is not inspect.Parameter.empty
     }
 
 
 def facts(kind: str, name: str) -> list[str]:
     """The keywords without a default: what the caller must supply, not the config."""
-    parameters = _keywords(find(kind, name)).values()
+    parameters = _keywords(kind, name).values()
     return [one.name for one in parameters if one.default is inspect.Parameter.empty]
 
 
@@ -157,7 +157,7 @@ def build(kind: str, config: Mapping[str, Any], **supplied: Any) -> Any:
     unknown name or setting, and what the constructor raises for a value out of range.
     """
     found = check(kind, config)
-    parameters = _keywords(found)
+    parameters = _keywords(kind, config["name"])
     keywords = {key: value for key, value in supplied.items() if key in parameters}
     keywords |= {key: value for key, value in config.items() if key != "name"}
     try:
