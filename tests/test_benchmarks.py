@@ -317,13 +317,16 @@ def test_robustness_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert line.split()[0] == "fog"
 
 
+# --- engine -----------------------------------------------------------------------------------
+
+
 @pytest.mark.slow
-def test_trials_measures_the_engine_and_the_bare_loop(tmp_path: Path) -> None:
+def test_engine_measures_every_part(tmp_path: Path) -> None:
     apart = {"HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | apart
-    command = ["benchmarks/trials.py", "--trials", "6", "--epochs", "1", "2", "--rounds", "2"]
+    sizes = "--trials 8 --epochs 10 --many 20 --reports 2 --rounds 1 --calls 2 --sampler random"
     found = subprocess.run(
-        [sys.executable, *command, "--json"],
+        [sys.executable, "-m", "benchmarks.engine", *sizes.split(), "--json"],
         cwd=ROOT,
         env=environment | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -332,20 +335,61 @@ def test_trials_measures_the_engine_and_the_bare_loop(tmp_path: Path) -> None:
     )
     assert found.returncode == 0, found.stderr
     report = json.loads(found.stdout)
-    assert [run["epochs"] for run in report["runs"]] == [1, 2]
-    for run in report["runs"]:
-        assert run["trials"] == 6
-        assert min(run["wall_s"], run["driver_cpu_s"], run["bare_wall_s"]) > 0
-    assert all(value > 0 for value in report["parts"].values())
+    sides = {(one["part"], one["kind"], one["side"]) for one in report["figures"]}
+    both = {(part, kind) for part in ("marginal", "reports") for kind in ("nothing", "training")}
+    assert sides == {
+        *((*one, side) for one in both for side in ("engine", "Ray, reuse_actors")),
+        *(("marginal", kind, "Ray") for kind in ("nothing", "training")),
+        *((part, "training", "bare loop") for part in ("marginal", "reports")),
+    }
+    for one in report["figures"]:
+        assert one["wall_s"] > 0 and one["driver_s"] > 0
+        assert 0 < one["low"] <= one["ratio"] <= one["high"]
+        assert one["side"] != "engine" or one["ratio"] == 1
+    assert set(report["alone"]) == {"calls", "resume", "thousand"}
+    assert all(value > 0 for value in report["alone"]["calls"].values())
+    # The same reports are in both ledgers.
+    alone, with_ray = (
+        report["alone"][part]["ledger, bytes per report"] for part in ("resume", "thousand")
+    )
+    assert alone == pytest.approx(with_ray, rel=0.05)
 
 
 @pytest.mark.slow  # only because it imports Ray
-def test_a_report_and_the_trial_itself_add_up() -> None:
-    from benchmarks import trials
+def test_costs_are_slopes_and_ratios_are_those_within_rounds() -> None:
+    from benchmarks import engine
 
-    # A trial costs 5 and each of its epochs 2.
-    runs = [trials.Run(epochs, 9, 0.0, 5 + 2.0 * epochs, 0.0, 0.0, 0.0, 0.0) for epochs in (1, 5)]
-    report = trials.Report(0.0, runs, {})
-    assert report.per_report("wall_s") == 2.0
-    assert report.per_trial("wall_s") == 5.0
-    assert "a trial of 5 epoch(s)" in trials.text(report)
+    # Two stamps of the start, then 2 s and 1 s of the driver for each.
+    stamps = [(0.0, 0.0), (7.0, 9.0), (9.0, 10.0), (11.0, 11.0)]
+    assert engine.Cost.between(stamps, 1) == engine.Cost(2.0, 1.0)
+    rounds = [
+        {"engine": engine.Cost(1.0, 1.0), "Ray": engine.Cost(2.0, 4.0)},
+        {"engine": engine.Cost(6.0, 1.0), "Ray": engine.Cost(8.0, 8.0)},
+        {"engine": engine.Cost(1.0, 1.0), "Ray": engine.Cost(4.0, 6.0)},
+    ]
+    ours, theirs = engine.compared("marginal", "nothing", rounds)
+    assert (ours.ratio, ours.wall_s) == (1.0, 1.0)
+    assert (theirs.ratio, theirs.low, theirs.high) == (0.5, 0.25, 0.75)
+    assert (theirs.wall_s, theirs.driver_s) == (4.0, 6.0)
+    assert "0.50  (0.25 to 0.75)" in engine.text(engine.Report(1.0, [ours, theirs], {}))
+
+
+@pytest.mark.slow  # only because it imports Ray
+def test_a_trial_of_nothing_reports_what_a_training_would() -> None:
+    from benchmarks import engine
+
+    trial = engine.Nothing.__new__(engine.Nothing)
+    trial.setup({"plan": json.dumps({"reported": 3})})
+    report = json.loads(trial.step()["report"])
+    inner = {name for one in report["weights"].values() for name in one}
+    assert report["epoch"] == 4
+    assert len(report["metrics"]) + sum(map(len, report["weights"].values())) == 20
+    assert len(engine.figures(1)) == 20
+    recipe = engine._recipe(2)
+    training = engine.Training(recipe)
+    found = training.epoch()
+    assert len(training.parts.train) == 10
+    assert inner == set(next(iter(found.weights.values())))
+    # Rising and the same for all, so that no schedule stops a trial.
+    values = [engine.figures(epoch)[engine.METRIC] for epoch in range(1, 100)]
+    assert values == sorted(values)

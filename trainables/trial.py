@@ -61,8 +61,11 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return tune.PlacementGroupFactory([asked])
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin the planned trial, from its checkpoint where there is one."""
-        self._begin(config)
+        """Take the plan; nothing of the trial is touched before its first step.
+
+        Ray may start a process for a trial and then give the trial to another one that came free.
+        """
+        self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in this process; nothing of the one before is left."""
@@ -72,19 +75,22 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        self._begin(new_config)
+        self._take(new_config)
         return True
 
     def __repr__(self) -> str:
         """How the dashboard's list of actors calls this process; Ray asks once, at its start."""
         return f"began with {getattr(self, 'plan', {}).get('name', 'no trial')}"
 
-    def _begin(self, config: dict[str, Any]) -> None:
+    def _take(self, config: dict[str, Any]) -> None:
         self.plan: dict[str, Any] = json.loads(config["plan"])
         self.failure: dict[str, Any] | None = None
         self.went_back: dict[str, Any] | None = None
         self.training = None
         self.sent = int(self.plan["reported"])
+
+    def begin(self) -> None:
+        """Begin the planned trial, from its checkpoint where there is one; `step` does if need be."""
         torch.set_num_threads(max(1, int(self.plan["cpus"])))
         try:
             self.kept = self._kept()
@@ -126,6 +132,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """The next report that the ledger lacks, trained for if need be."""
         _entitle(f"ray::Trial {self.plan['name']}")
+        if self.training is None and self.failure is None:
+            self.begin()
         if self.failure is None:
             try:
                 return self._next()
@@ -229,12 +237,14 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write everything that the next step depends on."""
+        """Write everything that the next step depends on; there has been one."""
         assert self.training is not None
         self.training.save(Path(checkpoint_dir) / LAST)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Go on from what `save_checkpoint` wrote."""
+        if self.training is None:
+            self.begin()
         assert self.training is not None
         self.training.load(Path(checkpoint_dir) / LAST)
         self.sent = self.training.done
