@@ -230,11 +230,15 @@ class Conductor:
             "trial": number,
             "epoch": report["epoch"],
             "metrics": report["metrics"],
-            "weights": report["weights"],
+            # What a loss was not measured for is left out: most of a ledger is reports.
+            "weights": {
+                loss: {key: value for key, value in row.items() if value is not None}
+                for loss, row in report["weights"].items()
+            },
             "evaluations": report["evaluations"],
             "rung": self._of(trial).rung(report["epoch"]),
-            "train_s": report["train_s"],
-            "eval_s": report["eval_s"],
+            "train_s": round(report["train_s"], 6),
+            "eval_s": round(report["eval_s"], 6),
         }
         verdict = self._decide(trial, report["epoch"], report["metrics"])
         if verdict.decision is not Decision.CONTINUE:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis import events
 from study import watch
@@ -28,6 +28,9 @@ from study.provenance import check_same, data_of
 from study.spec import Study, extended
 from study.spec import load as load_file
 from trainables.core.errors import SettingError
+
+if TYPE_CHECKING:
+    from study.cluster import Cluster
 
 
 class TooManyFailuresError(RuntimeError):
@@ -326,62 +329,79 @@ def _run(
 ) -> None:
     say("Starting Ray …")
     began = monotonic()
-    from study import cluster, engine
+    from study import cluster
 
     address, insecure, cpus, dashboard = connection
     _, gpus = hardware()
-    found = cluster.connect(
-        address, cpus=cpus, gpus=gpus, dashboard=dashboard, insecure=insecure, say=say
-    )
-    try:
-        say(
-            f"Ray is up after {monotonic() - began:.0f} s: {found.cpus:g} CPUs, {found.gpus:g} GPUs"
-        )
-        if found.dashboard:
-            login = Path(sys.executable).with_name("ray")
-            say(f"Ray dashboard: http://{found.dashboard}  (token: {login} get-auth-token)")
-        from study.monitor import Metrics
-
-        if not found.local:
-            from study import nodes
-
-            data_asked = conductor.study.arms[0].tree["data"]
-            nodes.demand(nodes.check(folder, data_root, storage, data=data_asked))
-        metrics = Metrics(conductor)
-        mirror = _mirror(folder, say)
-        with watch.signals() as signals, Progress(conductor) as progress:
-            turns = (
-                progress.tick,
-                metrics.tick,
-                mirror,
-                _Refresh(folder).tick,
-                watch.Watch(conductor, folder).tick,
+    with watch.signals(lambda: _give_up(conductor, say)) as signals:
+        try:
+            found = cluster.connect(
+                address, cpus=cpus, gpus=gpus, dashboard=dashboard, insecure=insecure, say=say
             )
-
-            def tick() -> None:
-                for turn in turns:
-                    turn()
-
             try:
-                engine.run(
-                    conductor,
-                    folder,
-                    cluster=found,
-                    data_root=data_root,
-                    storage=storage,
-                    tick=tick,
-                )
-            except KeyboardInterrupt:
-                # Before or after Ray catches signals itself; the ledger has all that was reported.
-                pass
-            except Exception:
-                # A signal to the whole group ends Ray's processes, too, and then Ray complains.
-                if not signals.terminated:
-                    raise
-            metrics.tick(now=True)
-            mirror(now=True)
-    finally:
-        cluster.disconnect()
+                took = monotonic() - began
+                say(f"Ray is up after {took:.0f} s: {found.cpus:g} CPUs, {found.gpus:g} GPUs")
+                if found.dashboard:
+                    login = Path(sys.executable).with_name("ray")
+                    say(f"Ray dashboard: http://{found.dashboard}  (token: {login} get-auth-token)")
+                _search(conductor, folder, found, data_root, storage, say)
+            finally:
+                cluster.disconnect()
+        except KeyboardInterrupt:
+            # Before or after Ray catches signals itself; the ledger has all that was reported.
+            pass
+        except Exception:
+            # A signal to the whole group ends Ray's processes, too, and then Ray complains.
+            if not signals.terminated:
+                raise
+
+
+def _search(
+    conductor: Conductor,
+    folder: Path,
+    found: Cluster,
+    data_root: str,
+    storage: str,
+    say: Callable[[str], None],
+) -> None:
+    """Run the study on the cluster, watched from all sides, until it is done or interrupted."""
+    from study import engine, nodes
+    from study.monitor import Metrics
+
+    if not found.local:
+        data = conductor.study.arms[0].tree["data"]
+        nodes.demand(nodes.check(folder, data_root, storage, data=data))
+    metrics = Metrics(conductor)
+    mirror = _mirror(folder, say)
+    with Progress(conductor) as progress:
+        turns = (
+            progress.tick,
+            metrics.tick,
+            mirror,
+            _Refresh(folder).tick,
+            watch.Watch(conductor, folder).tick,
+        )
+
+        def tick() -> None:
+            for turn in turns:
+                turn()
+
+        engine.run(
+            conductor, folder, cluster=found, data_root=data_root, storage=storage, tick=tick
+        )
+        metrics.tick(now=True)
+        mirror(now=True)
+
+
+def _give_up(conductor: Conductor, say: Callable[[str], None]) -> None:
+    """End this process: it was told to, and Ray, whose processes are gone, does not let it.
+
+    Ray waits a minute for them, which is longer than schedulers give before they kill.
+    """
+    with suppress(Exception):
+        conductor.ledger.append("interrupted", reason="SIGTERM; Ray's processes were gone")
+    say("Interrupted; everything reported is kept. Go on with: python -m study resume")
+    os._exit(130)
 
 
 def _mirror(folder: Path, say: Callable[[str], None]) -> Callable[..., None]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LEAST_FREE_BYTES = 200 * 2**20
 STOP_FILE = "stop"
 NOW = "now"
+# Slurm and Kubernetes kill 30 s after they asked.
+GRACE_S = 15.0
 
 
 def least_free_bytes() -> int:
@@ -118,24 +120,30 @@ class Watch:
 
 
 @contextmanager
-def signals() -> Iterator[SimpleNamespace]:
+def signals(give_up: Callable[[], None]) -> Iterator[SimpleNamespace]:
     """SIGTERM, which schedulers send before they kill, ends the segment as Ctrl-C does.
 
-    Gives an object that says whether it came (`terminated`).
+    Gives an object that says whether it came (`terminated`). If the block has not ended `GRACE_S`
+    after it, `give_up` is called in a thread of its own.
     """
     seen = SimpleNamespace(terminated=False)
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
+    timer = threading.Timer(GRACE_S, give_up)
+    timer.daemon = True
 
     def terminate(*_: object) -> None:
-        seen.terminated = True
+        if not seen.terminated:
+            seen.terminated = True
+            timer.start()
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield seen
     finally:
+        timer.cancel()
         signal.signal(signal.SIGTERM, before)
 
 

@@ -104,10 +104,24 @@ def test_a_wish_to_stop_at_once_is_a_ctrl_c(tmp_path: Path) -> None:
 
 def test_sigterm_is_a_ctrl_c_and_the_handler_before_comes_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), watch.signals() as seen:
+    given_up: list[bool] = []
+    with (
+        pytest.raises(KeyboardInterrupt),
+        watch.signals(lambda: given_up.append(True)) as seen,
+    ):
         signal.raise_signal(signal.SIGTERM)
     assert seen.terminated
     assert signal.getsignal(signal.SIGTERM) is before
+    assert not given_up
+
+
+def test_who_does_not_end_after_sigterm_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "GRACE_S", 0.05)
+    given_up = threading.Event()
+    with watch.signals(given_up.set):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert given_up.wait(10)
 
 
 # The program itself.
