@@ -333,11 +333,12 @@ def _run(
 
     address, insecure, cpus, dashboard = connection
     _, gpus = hardware()
-    with watch.signals(lambda: _give_up(conductor, say)) as signals:
+    with watch.Signals(lambda: _give_up(conductor, say)) as signals:
         try:
             found = cluster.connect(
                 address, cpus=cpus, gpus=gpus, dashboard=dashboard, insecure=insecure, say=say
             )
+            signals.arm()
             try:
                 took = monotonic() - began
                 say(f"Ray is up after {took:.0f} s: {found.cpus:g} CPUs, {found.gpus:g} GPUs")

@@ -11,11 +11,10 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from study.ledger import StudyStorageError, locked
 from trainables.core.errors import SettingError
@@ -119,32 +118,39 @@ class Watch:
             self._conductor.halted = "failures: more than budget.max_failed"
 
 
-@contextmanager
-def signals(give_up: Callable[[], None]) -> Iterator[SimpleNamespace]:
+class Signals:
     """SIGTERM, which schedulers send before they kill, ends the segment as Ctrl-C does.
 
-    Gives an object that says whether it came (`terminated`). If the block has not ended `GRACE_S`
-    after it, `give_up` is called in a thread of its own.
+    A context manager; `arm` sets the handler, after Ray has started, which sets its own.
+    `terminated` says whether the signal came. If the block has not ended `GRACE_S` after it,
+    `give_up` is called in a thread of its own.
     """
-    seen = SimpleNamespace(terminated=False)
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-    timer = threading.Timer(GRACE_S, give_up)
-    timer.daemon = True
 
-    def terminate(*_: object) -> None:
-        if not seen.terminated:
-            seen.terminated = True
-            timer.start()
+    def __init__(self, give_up: Callable[[], None]) -> None:
+        self.terminated = False
+        self._timer = threading.Timer(GRACE_S, give_up)
+        self._timer.daemon = True
+        self._before: Any = None
+
+    def arm(self) -> None:
+        """Catch SIGTERM from now on; nothing where this is not the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            found = signal.signal(signal.SIGTERM, self._terminate)
+            self._before = self._before or found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _terminate(self, *_: object) -> None:
+        if not self.terminated:
+            self.terminated = True
+            self._timer.start()
         signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield seen
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGTERM, before)
 
 
 def _try_to_write(folder: Path) -> None:

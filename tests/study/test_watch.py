@@ -107,8 +107,9 @@ def test_sigterm_is_a_ctrl_c_and_the_handler_before_comes_back() -> None:
     given_up: list[bool] = []
     with (
         pytest.raises(KeyboardInterrupt),
-        watch.signals(lambda: given_up.append(True)) as seen,
+        watch.Signals(lambda: given_up.append(True)) as seen,
     ):
+        seen.arm()
         signal.raise_signal(signal.SIGTERM)
     assert seen.terminated
     assert signal.getsignal(signal.SIGTERM) is before
@@ -118,7 +119,8 @@ def test_sigterm_is_a_ctrl_c_and_the_handler_before_comes_back() -> None:
 def test_who_does_not_end_after_sigterm_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "GRACE_S", 0.05)
     given_up = threading.Event()
-    with watch.signals(given_up.set):
+    with watch.Signals(given_up.set) as seen:
+        seen.arm()
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
         assert given_up.wait(10)
