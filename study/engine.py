@@ -90,7 +90,11 @@ class _Callback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = self._run.number(trial.trial_id)
-        self._run.conductor.failed(number, *_lost(trial), of_class="lost")
+        if self._run.forgives(number):
+            # Ray retries only what it calls running. It is asked for again under another name.
+            self._run.conductor.let_go(number, "a process was lost before the trial began in it")
+        else:
+            self._run.conductor.failed(number, *_lost(trial), of_class="lost")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._run.turn()
@@ -146,9 +150,14 @@ class _Run:
         retries, again and again within milliseconds, which would use up all retries for nothing.
         """
         self.conductor.retried(number, "the process was lost")
+        forgiven = self.forgives(number)
+        self._begun.discard(number)
+        return forgiven
+
+    def forgives(self, number: int) -> bool:
+        """Whether the loss of a process is no loss of the trial's, because it never began there."""
         forgiven = number not in self._begun and self._forgiven[number] < FORGIVEN
         self._forgiven[number] += forgiven
-        self._begun.discard(number)
         return forgiven
 
     def suggest(self, trial_id: str) -> Any:
