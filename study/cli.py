@@ -238,6 +238,7 @@ def stop(
     with _clear_errors():
         import time
 
+        from analysis import events
         from study import ledger, watch
 
         watch.ask_to_stop(folder, now=now)
@@ -248,7 +249,10 @@ def stop(
                 _say(f"It has not ended after {wait_s:g} s; it will when its epochs have.")
                 raise typer.Exit(1)
             time.sleep(0.2)
-        _say(f"Stopped. Go on with:\n  {_me()} resume {folder}")
+        if events.latest(events.read(folder)) == "finished":
+            _say("The study had just finished.")
+        else:
+            _say(f"Stopped. Go on with:\n  {_me()} resume {folder}")
 
 
 @app.command()

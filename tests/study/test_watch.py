@@ -126,6 +126,14 @@ def test_who_does_not_end_after_sigterm_is_ended(monkeypatch: pytest.MonkeyPatch
         assert given_up.wait(10)
 
 
+# Long enough to be stopped by a program that has to start first.
+LONG = FILE | {
+    "arms": {"baseline": {}},
+    "training": TINY["training"] | {"epochs": 400},
+    "search": {"sampler": "random", "trials_per_arm": 2},
+    "confirm": {"seeds": 0},
+}
+
 # The program itself.
 
 
@@ -147,6 +155,8 @@ def file(tmp_path: Path) -> Path:
 def test_every_way_to_stop_is_an_interruption_that_resume_continues(
     runner: Runner, driver: Driver, file: Path, tmp_path: Path, how: str
 ) -> None:
+    asked = LONG if how.startswith("stop") else FILE
+    file.write_text(json.dumps(asked), encoding="utf-8")
     folder = tmp_path / "studies" / "tiny"
     small = ("--cpus", 2, "--no-dashboard")
     process = driver.start("run", file, "--root", tmp_path / "studies", *small)
@@ -160,7 +170,7 @@ def test_every_way_to_stop_is_an_interruption_that_resume_continues(
     assert process.wait() == 130, driver.said()
     assert latest(read(folder)) == "interrupted"
     assert driver.start("resume", folder, *small).wait() == 0, driver.said()
-    reference = begin(tmp_path / "reference", parse(FILE))
+    reference = begin(tmp_path / "reference", parse(asked))
     runner.run(reference)
     assert curves(folder) == curves(reference)
 
