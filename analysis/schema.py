@@ -85,7 +85,11 @@ _FIELDS: dict[str, list[Any]] = {
         _field("epochs_done", pa.int32(), "epochs reported", "epochs"),
         _field("max_t", pa.int32(), "epochs of a full trial", "epochs"),
         _field("retries", pa.int32(), "times the trial was retried after a lost worker"),
-        _field("fallbacks", pa.int32(), "times a checkpoint that was unreadable or gone made it go back"),
+        _field(
+            "fallbacks",
+            pa.int32(),
+            "times a checkpoint that was unreadable or gone made it go back",
+        ),
         _field("model", pa.string(), "name of the architecture"),
         _field("dataset", pa.string(), "name of the data"),
         _field("loss_set", pa.string(), "names of the losses, main loss first, joined by +"),

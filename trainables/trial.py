@@ -90,7 +90,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self.sent = int(self.plan["reported"])
 
     def begin(self) -> None:
-        """Begin the planned trial, from its checkpoint where there is one; `step` does if need be."""
+        """Begin the planned trial, from its checkpoint where there is one; `step` may do it."""
         torch.set_num_threads(max(1, int(self.plan["cpus"])))
         try:
             self.kept = self._kept()
