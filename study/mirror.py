@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from analysis.events import Event
 from study.follow import Follower
+from study.quiet import quiet
 from study.standing import OVER, Standing, resolved
 from study.tally import ENDED
 from trainables.core.errors import SettingError
@@ -189,7 +188,7 @@ class OptunaMirror:
 
         if not changed and self._study is not None:
             return
-        with _quiet():
+        with quiet():
             if self._study is None:
                 self._open(source)
             try:
@@ -422,21 +421,6 @@ def _add(record: Record, event: Event) -> None:
 def _local(event: Event) -> datetime:
     """Optuna's times have no zone and are those of this machine's clock."""
     return datetime.fromisoformat(event["time"]).astimezone().replace(tzinfo=None)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna without its log lines and without its warnings that names of metrics are new."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def opened(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
 
 from search_spaces.ranges import Choice, Chooser, Float, Integer, Range, Scalar
+from study.quiet import quiet
 from study.samplers.losses import Losses, losses
 from study.searcher import Mode, Params, Question, Told, every, walked
 
@@ -22,19 +21,6 @@ STARTUP_TRIALS = 5
 # regret 0.0092 without a past; 0.0065 after a related and 0.0116 after an unrelated one; with twice
 # as many 0.0026 and 0.0398, and so an unrelated past costs more than a related one gains.
 PAST_TRIALS = 16
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna without its log lines and without the warning that groups are experimental."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 class TPE:
@@ -71,7 +57,7 @@ class TPE:
         chosen: dict[str, Scalar] = {}
         return lambda path, found: _suggest(trial, path, found, chosen)
 
-    @_quiet()
+    @quiet()
     def _study(self, question: Question, trials: Sequence[Told]) -> optuna.Study:
         """A fresh study of the past and all other trials, so that no history of calls matters."""
         sampler = optuna.samplers.TPESampler(
