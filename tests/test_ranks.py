@@ -19,7 +19,7 @@ import torch
 from trainables.core.errors import SettingError
 from trainables.core.parallel import ProcessLost
 from trainables.core.training import Training
-from trainables.ranks import ParallelTraining, Ranks, _raised, places
+from trainables.ranks import ParallelTraining, Ranks, _raised, begin, places
 
 from .study.in_process import STORAGE, Trial
 from .test_trial import config
@@ -264,5 +264,7 @@ def test_every_process_has_its_device(
 
 def test_gpus_that_are_not_there_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(SettingError, match="gpus must be 0"):
-        places(2, 1)
+    with pytest.raises(SettingError, match=r"resources.gpu must be 0 .* found 0.25"):
+        places(2, 0.25)
+    with pytest.raises(SettingError, match="study check"):
+        begin({}, root="", processes=1, cpus=1, gpus=1)

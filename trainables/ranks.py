@@ -199,7 +199,8 @@ def begin(
 ) -> Training:
     """A training of the recipe by so many processes; `close` it when it is over."""
     if processes == 1:
-        return Training(recipe, root=root, device="cuda" if gpus > 0 else "cpu")
+        (device,), _ = places(1, gpus)
+        return Training(recipe, root=root, device=device)
     ranks = Ranks(processes, cpus=cpus, gpus=gpus)
     try:
         return ranks.begin(recipe, root)
@@ -214,7 +215,10 @@ def places(processes: int, gpus: float) -> tuple[list[str], str]:
         return ["cpu"] * processes, "gloo"
     count = torch.cuda.device_count()
     if count == 0:
-        raise SettingError(f"gpus must be 0 where torch finds no GPU, found {gpus:g}")
+        raise SettingError(
+            f"resources.gpu must be 0 where torch finds no GPU, found {gpus:g} for this trial; "
+            "`python -m study check` says what torch sees on each node"
+        )
     devices = [f"cuda:{rank % count}" for rank in range(processes)]
     # NCCL refuses two processes on one GPU.
     return devices, "nccl" if count >= processes else "gloo"
