@@ -17,10 +17,13 @@ from typing import Any
 
 import pytest
 
+from study.spec import parse
 from trainables import storage
 from trainables.storage import Storage, StorageError, within
 
-from .in_process import STORAGE, Trial, checkpoints
+from .drivers import Driver, kill_after
+from .in_process import STORAGE, Runner, Trial, begin, checkpoints, curves
+from .test_chaos import FILE
 
 pytestmark = pytest.mark.slow
 
@@ -271,3 +274,27 @@ def test_large_files_go_in_parts_and_folders_stay_apart(uri: str, tmp_path: Path
     one.delete("trials/0001/last.pt")
     one.delete("trials/0001/last.pt")
     assert one.names() == ["trials/0001/previous.pt"]
+
+
+def test_a_study_with_its_checkpoints_in_a_bucket_outlives_its_driver(
+    uri: str, runner: Runner, driver: Driver, tmp_path: Path
+) -> None:
+    reference = begin(tmp_path / "reference", parse(FILE))
+    runner.run(reference)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(FILE), encoding="utf-8")
+    folder = tmp_path / "studies" / FILE["study"]
+    words = ("--cpus", 2, "--no-dashboard")
+    first = driver.start("run", path, "--root", folder.parent, "--storage", uri, *words)
+    assert kill_after(first, folder / "ledger.jsonl", 12, 0.05), driver.said()
+    # The ledger knows where the checkpoints are.
+    assert driver.start("resume", folder, *words).wait() == 0, driver.said()
+    assert curves(folder) == curves(reference)
+    files = fetched(within(uri, FILE["study"]), tmp_path / "fetched")
+    assert checkpoints(tmp_path / "fetched") == checkpoints(reference)
+    assert not list(folder.glob("trials/*/*.pt"))
+    assert (folder / "tables" / "examples.parquet").is_file()
+    own = [one.read_bytes() for one in folder.rglob("*") if one.is_file()]
+    for content in (*files.values(), *own):
+        assert SECRET.encode() not in content
+        assert b"AKIAHIDDEN" not in content
