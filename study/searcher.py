@@ -2,7 +2,8 @@
 
 One searcher serves one arm, so that every arm gets the same number of trials. Trials are numbered
 k = 0, 1, ... within the arm: k = 0 is always the default configuration, the one of the papers, then
-come the points given by hand, then what the sampler draws. No arm tries a configuration twice.
+come the points given by hand, then the best trial of earlier studies, if there are any, then what
+the sampler draws. No arm tries a configuration twice.
 
 What `ask(k)` answers is a function of the seed, the arm, k and the trials it was told about, in
 whatever order. A study that was killed is resumed by telling a new searcher what the ledger holds;
@@ -246,7 +247,7 @@ def searcher(
     `modes` says of each objective whether more or less of it is better. `points` are tried after
     the defaults, each a mapping of paths to values; paths that it does not name have their default,
     and a point that repeats an earlier one is left out. Of `past` those trials are told to the
-    sampler first whose params fit into the tree.
+    sampler first whose params fit into the tree; the best of them is tried after the points.
 
     Raises `SettingError` for an unknown name, mode or point, and where the sampler cannot search
     this tree or these objectives; `MissingDataError` where its library is not installed.
@@ -273,8 +274,16 @@ def searcher(
         seed=seed,
         arm=arm,
         objectives=len(modes),
-        points=starts(tree, points),
+        points=starts(tree, [*points, *_best(fitting, modes)]),
     )
+
+
+def _best(past: Sequence[Told], modes: Sequence[Mode]) -> list[Params]:
+    """The params of the best trial of the past; of several objectives none outweighs another."""
+    from study.samplers.losses import losses
+
+    known = [(sum(found), place) for place, found in enumerate(losses(past, modes)) if found]
+    return [past[min(known)[1]].params] if known else []
 
 
 def starts(tree: Any, points: Sequence[Mapping[str, Any]]) -> list[dict[str, Scalar]]:
