@@ -111,7 +111,7 @@ class Watch:
             unask(self._folder)
             self._conductor.halted = "stop: asked for from outside"
             if wish == NOW:
-                signal.raise_signal(signal.SIGINT)
+                interrupt()
         elif free < least_free_bytes() // 2:
             self._conductor.halted = f"disk: only {free} bytes are free in {self._folder}"
         elif self._conductor.too_many_failures:
@@ -150,7 +150,18 @@ class Signals:
         if not self.terminated:
             self.terminated = True
             self._timer.start()
+        interrupt()
+
+
+def interrupt() -> None:
+    """What Ctrl-C does now: Ray's own handler while it has one, else `KeyboardInterrupt`.
+
+    A program that a script has put into the background ignores Ctrl-C, and so the signal alone.
+    """
+    if callable(signal.getsignal(signal.SIGINT)):
         signal.raise_signal(signal.SIGINT)
+    else:
+        raise KeyboardInterrupt
 
 
 def _try_to_write(folder: Path) -> None:

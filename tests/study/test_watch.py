@@ -95,6 +95,16 @@ def test_a_wish_to_stop_needs_a_driver_and_reaches_it_once(tmp_path: Path) -> No
     assert not (tmp_path / watch.STOP_FILE).exists()
 
 
+@pytest.fixture(params=["heard", "ignored"])
+def ctrl_c(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With Ctrl-C as Python has it, and ignored as in a script's background."""
+    heard = request.param == "heard"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler if heard else signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_wish_to_stop_at_once_is_a_ctrl_c(tmp_path: Path) -> None:
     with StudyLock(tmp_path):
         watch.ask_to_stop(tmp_path, now=True)
@@ -102,6 +112,7 @@ def test_a_wish_to_stop_at_once_is_a_ctrl_c(tmp_path: Path) -> None:
             watch.Watch(Halting(), tmp_path).tick()  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_sigterm_is_a_ctrl_c_and_the_handler_before_comes_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     given_up: list[bool] = []
