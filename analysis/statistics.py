@@ -10,7 +10,10 @@ from statistics import NormalDist, fmean, stdev
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `n` values and the interval around it; no ends for a single value."""
+    """A mean over `n` values and the interval around it.
+
+    A single value has no ends, and neither has a mean that is not finite.
+    """
 
     mean: float
     low: float | None
@@ -19,7 +22,7 @@ class Interval:
 
     @property
     def half_width(self) -> float | None:
-        """What stands behind the ± sign, in the unit of the mean; None for a single value."""
+        """What stands behind the ± sign, in the unit of the mean; None without ends."""
         return None if self.high is None else self.high - self.mean
 
 
@@ -29,12 +32,16 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     mean ± t(1 - (1 - confidence)/2, n - 1) · s / √n, s the sample standard deviation (Student,
     "The probable error of a mean", Biometrika 6, 1908). It assumes roughly normal values, which
     accuracies over seeds are unless they sit at 0 or 1. One value has no interval: the ends are
-    None. Raises `ValueError` for no values and for a confidence outside (0, 1).
+    None. With a value that is not finite (a diverged seed) the mean is not finite either, and the
+    ends are None. Raises `ValueError` for no values and for a confidence outside (0, 1).
     """
-    _check(confidence)
+    check_confidence(confidence)
     n = len(values)
     if n == 0:
         raise ValueError("mean_interval needs at least one value, found none")
+    if not all(math.isfinite(one) for one in values):
+        # fmean raises on infinities of both signs, stdev on any value that is not finite.
+        return Interval(sum(values) / n, None, None, n)
     mean = fmean(values)
     if n == 1:
         return Interval(mean, None, None, 1)
@@ -66,7 +73,7 @@ def wilson_interval(correct: int, n: int, *, confidence: float = 0.95) -> tuple[
     stays in [0, 1] and is not empty at 0 or n. It says nothing about other seeds. Raises
     `ValueError` unless 0 <= correct <= n and n >= 1.
     """
-    _check(confidence)
+    check_confidence(confidence)
     if n < 1 or not 0 <= correct <= n:
         raise ValueError(f"Wilson needs 0 <= correct <= n and n >= 1, found {correct} of {n}")
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
@@ -80,6 +87,7 @@ def wilson_interval(correct: int, n: int, *, confidence: float = 0.95) -> tuple[
     return low, high
 
 
-def _check(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Raise `ValueError` unless it lies between 0 and 1."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, found {confidence}; usual is 0.95")

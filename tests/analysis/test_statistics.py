@@ -82,3 +82,10 @@ def test_wrong_values_are_refused() -> None:
         wilson_interval(4, 3)
     with pytest.raises(ValueError, match="found 0 of 0"):
         wilson_interval(0, 0)
+
+
+def test_a_diverged_seed_leaves_no_interval() -> None:
+    for values in ([0.5, math.nan], [1.0, math.inf], [math.inf, -math.inf]):
+        found = mean_interval(values)
+        assert not math.isfinite(found.mean)
+        assert (found.low, found.high, found.n) == (None, None, 2)
