@@ -1,11 +1,10 @@
-"""What a reader must know beside the robustness table: protocol, selection, what went wrong."""
+"""What a reader must know beside the robustness table: protocol, selection, course."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .history import History, when
@@ -13,12 +12,6 @@ from .metrics import readable
 
 if TYPE_CHECKING:
     from .tables import Benchmark, TableRow
-
-FEW_SEEDS = 3
-LITTLE_WEIGHT = 0.1
-
-# Ends of a failed trial that are not an error of what it ran.
-_CLASSES = {"diverged": "diverged", "oom": "ran out of memory", "lost": "lost with every retry"}
 
 _UNITS = {
     "sigma": "standard deviation, in units of the input",
@@ -35,17 +28,14 @@ def make_notes(
     benchmarks: Sequence[Benchmark],
     rows: Sequence[TableRow],
 ) -> tuple[str, ...]:
-    """The notes in reading order: status, data, protocol, selection, seeds, budget, failures."""
+    """The notes in reading order: status, data, protocol, selection, seeds, what was survived."""
     return (
         *_status(study),
         *_data(study),
         *map(_protocol, benchmarks),
-        *_doubts(rows),
         _selection(study, resolved, split),
-        *_seeds(trials, split, rows),
-        *_budget(rows),
+        *_seeds(trials, split),
         *_passes(rows),
-        *_failures(trials),
         *_mishaps(trials),
         *_superseded(trials),
     )
@@ -53,7 +43,12 @@ def make_notes(
 
 def course_notes(history: History) -> tuple[str, ...]:
     """What the ledger tells of the study's course beside its trials: breaks, growth, exhaustion."""
-    return (*_break(history), *_exhausted(history), *_extensions(history))
+    return (
+        *_break(history),
+        *_exhausted(history),
+        *_extensions(history),
+        *_without_control(history),
+    )
 
 
 def _break(history: History) -> list[str]:
@@ -72,6 +67,14 @@ def _exhausted(history: History) -> list[str]:
             f"trial{'' if own == 1 else 's'}; it has tried all that its ranges allow."
         )
     return notes
+
+
+def _without_control(history: History) -> list[str]:
+    """Which configurations were asked for a control that they cannot have, and why."""
+    return [
+        f"{one['arm']} × {one['weighter']} has no control {one['control']}: {one['why']}."
+        for one in history.left_out()
+    ]
 
 
 def _extensions(history: History) -> list[str]:
@@ -154,17 +157,6 @@ def _protocol(benchmark: Benchmark) -> str:
     return f"{benchmark.name}: {', '.join(part for part in parts if part)}."
 
 
-def _doubts(rows: Sequence[TableRow]) -> list[str]:
-    """What speaks against single figures: those that the table marks."""
-    return [
-        f"† {name}, {row.label}, {len(cell.doubts)} of {cell.interval.n} seeds: {why}. "
-        "The model may be less robust than this figure."
-        for row in rows
-        for name, cell in row.cells.items()
-        for why in list(dict.fromkeys(cell.doubts))[:1]
-    ]
-
-
 def _setting(key: str, value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     # "auto" has no unit.
@@ -192,33 +184,12 @@ def _selection(study: dict[str, Any], resolved: dict[str, Any], split: str) -> s
     return f"{rule}; test figures chose nothing."
 
 
-def _seeds(trials: Sequence[dict[str, Any]], split: str, rows: Sequence[TableRow]) -> list[str]:
+def _seeds(trials: Sequence[dict[str, Any]], split: str) -> list[str]:
     if split != "test":
         return ["One seed per row: differences between rows may be chance."]
     used = sorted({one["seed"] for one in trials if one["phase"] == "confirm"})
     shown = ", ".join(map(str, used[:10])) + (", ..." if len(used) > 10 else "")
-    notes = [f"Intervals are over seeds ({shown}), not over examples or data splits."]
-    few = [row.label for row in rows if 0 < row.n_seeds < FEW_SEEDS]
-    if few:
-        notes.append(
-            f"Fewer than {FEW_SEEDS} seeds: {', '.join(few)}. "
-            "Intervals over so few seeds are very wide or absent."
-        )
-    notes += [
-        f"{row.label}: {row.n_seeds} of {row.n_planned} seeds have test figures; "
-        "the mean leaves the others out."
-        for row in rows
-        if row.n_seeds < row.n_planned
-    ]
-    notes += [f"{row.label}: not confirmed." for row in rows if row.n_planned == 0]
-    return notes
-
-
-def _budget(rows: Sequence[TableRow]) -> list[str]:
-    if len({row.trials for row in rows}) < 2:
-        return []
-    spent = ", ".join(f"{row.label} {row.trials}" for row in rows)
-    return [f"Unequal search budget (trials per row): {spent}."]
+    return [f"Intervals are over seeds ({shown}), not over examples or data splits."]
 
 
 def _passes(rows: Sequence[TableRow]) -> list[str]:
@@ -227,19 +198,6 @@ def _passes(rows: Sequence[TableRow]) -> list[str]:
     return [
         "Extra passes: forward (fwd) and backward (bwd) passes per training step beyond those of "
         "a plain sum of the losses; with a scope each backward pass is a partial one."
-    ]
-
-
-def _failures(trials: Sequence[dict[str, Any]]) -> list[str]:
-    return [
-        *_counted(trials, _CLASSES["diverged"], lambda one: one["stop_reason"] == "diverged"),
-        *_counted(
-            trials,
-            "failed",
-            lambda one: one["state"] == "FAIL" and one["stop_reason"] not in _CLASSES,
-        ),
-        *_counted(trials, _CLASSES["oom"], lambda one: one["stop_reason"] == "oom"),
-        *_counted(trials, _CLASSES["lost"], lambda one: one["stop_reason"] == "lost"),
     ]
 
 
@@ -254,7 +212,7 @@ def _mishaps(trials: Sequence[dict[str, Any]]) -> list[str]:
 def _summed(trials: Sequence[dict[str, Any]], column: str, what: str) -> list[str]:
     counts: Counter[str] = Counter()
     for one in trials:
-        counts[_place(one)] += one[column] or 0
+        counts[place(one)] += one[column] or 0
     where = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
     return [f"{what}: {where}."] if where else []
 
@@ -270,62 +228,6 @@ def _superseded(trials: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _counted(
-    trials: Sequence[dict[str, Any]], what: str, hit: Callable[[dict[str, Any]], bool]
-) -> list[str]:
-    counts = Counter(_place(one) for one in trials if hit(one))
-    if not counts:
-        return []
-    total = sum(counts.values())
-    where = ", ".join(f"{label} {count}" for label, count in counts.items())
-    return [f"{total} trial{'' if total == 1 else 's'} {what}: {where}."]
-
-
-def _place(trial: Mapping[str, Any]) -> str:
+def place(trial: Mapping[str, Any]) -> str:
+    """`gaussian-kl × CoV (search)`: where a trial belongs."""
     return f"{trial['arm']} × {trial['weighter']} ({trial['phase']})"
-
-
-def weight_notes(
-    trials: Sequence[Mapping[str, Any]],
-    weights: Sequence[Mapping[str, Any]],
-    main: Mapping[str, str],
-) -> list[str]:
-    """Where a weighter took nearly all weight from the main loss; `main` maps trial -> its label.
-
-    Share = the main loss's mean weight in the last epoch of a trial of full budget, over the sum
-    of all weights, coefficients aside. Weights that are all equal were not adapted.
-    """
-    last: dict[str, dict[str, float]] = {}
-    steps: dict[str, int] = {}
-    for row in weights:
-        trial = row["trial_id"]
-        if row["step"] > steps.get(trial, 0):
-            last[trial], steps[trial] = {}, row["step"]
-        if row["step"] == steps[trial] and row["weight"] is not None:
-            last[trial][row["loss"]] = row["weight"]
-    whole: dict[str, int] = {}
-    low: dict[str, list[str]] = {}
-    for one in trials:
-        if one["state"] != "COMPLETE":
-            continue
-        place = _place(one)
-        whole[place] = whole.get(place, 0) + 1
-        share = _share(last.get(one["trial_id"], {}), main.get(one["trial_id"], ""))
-        if share is not None and share < LITTLE_WEIGHT:
-            low.setdefault(place, []).append(f"{one['number']}: {100 * share:.1f} %")
-    return [
-        f"{place}: in the last epoch the main loss had less than {100 * LITTLE_WEIGHT:.0f} % of "
-        f"the sum of weights (coefficients aside) in {len(found)} of {whole[place]} trials of full "
-        f"budget (trial {', '.join(found[:5])}{', ...' if len(found) > 5 else ''})."
-        for place, found in low.items()
-    ]
-
-
-def _share(weights: Mapping[str, float], main: str) -> float | None:
-    values = list(weights.values())
-    if main not in weights or not all(math.isfinite(one) and one >= 0 for one in values):
-        return None
-    total = sum(values)
-    if total == 0 or math.isclose(min(values), max(values)):
-        return None
-    return weights[main] / total

@@ -1,26 +1,45 @@
 """The report of a study: one HTML file that needs nothing else, with tables and figures beside it.
 
-`report/index.html` holds the question, the robustness table, the paired differences, the figures,
-what was run and how to run it again; `report/robustness.{md,csv,tex}` and `report/figures/` hold
-the same for papers.
+`report/index.html` holds the question, the verdict in a sentence, the robustness table, the paired
+differences, the figures, what was run, what speaks against it and how to run it again;
+`report/robustness.{md,csv,tex}` and `report/figures/` hold the same for papers.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import formats, objectives, stops
+from . import formats, objectives, recorded, stops
 from .export import export, tables_with_history
+from .formats.html import fragment
+from .grid import NOTHING, Column, Entry, Grid, counted, numbers, words
+from .grids.ablation import ablation
+from .grids.coefficients import coefficients
+from .grids.confirmed import Shown, of_table
+from .grids.corruptions import corruptions, severities
+from .grids.selection import selection
+from .grids.transfer import transfer
+from .grids.weighters import weighters
 from .history import History
 from .metrics import metric as metric_of
 from .notes import provenance, sizes
-from .plots import write_figures
+from .plots import FIGURES, write_figures
+from .robustness import differences
+from .robustness import figures as figures_of
 from .style import labels_of
-from .tables import RobustnessTable, metrics_of, robustness_table
+from .tables import Label, RobustnessTable, metrics_of, robustness_table
+
+if TYPE_CHECKING:
+    from .verdicts import Verdict
+
+    Verdicts = Mapping[tuple[Label, str], Verdict]
 
 _FRONT = (
     "The Pareto front of the search over all arms, validation figures at the last report: none of "
@@ -34,38 +53,6 @@ _RUNGS = (
     "What the schedule decided at its rungs. Cutoffs are what it asked for, from the lowest to the "
     "highest, where the ledger has them."
 )
-_ALTERNATIVES = {
-    "learning_curves": "Learning curves: the search's metric against the epoch, by arm.",
-    "clean_robust": "Clean figures against robust ones, by trial and confirmed arm.",
-    "objectives": "The search's trials by their objectives, with the Pareto front.",
-    "hypervolume": "Hypervolume of each arm against its trials and its device seconds.",
-    "corruptions": "Figures by arm and type of corruption.",
-    "policies": "What augmentation policies did over the epochs, by arm.",
-}
-_CAPTIONS = {
-    "learning_curves": (
-        "Every search trial, one panel per arm and weighter. Crosses: stopped by the scheduler at "
-        "a rung; strong lines: full budget."
-    ),
-    "clean_robust": (
-        "Small: search trials, last validation figures. Large: confirmed configurations, mean test "
-        "figures with 95 % Student-t intervals over seeds, close up at the right once there are "
-        "any; the dashed frame shows which part that is."
-    ),
-    "objectives": (
-        "The search's objectives, each trial at its last validation figures. Ringed: dominated by "
-        "no other in all objectives together; stairs: the edge of what is dominated."
-    ),
-    "hypervolume": (
-        "Hypervolume of the search: what the ended trials of an arm dominate, in percent of what "
-        "those of all arms dominate together."
-    ),
-    "corruptions": "By type of corruption; each number is a mean over severities and seeds.",
-    "policies": (
-        "Augmentation policies epoch by epoch: strong lines are means over an arm's confirmed "
-        "trials, thin ones the trials."
-    ),
-}
 
 
 def write_report(folder: Path | str) -> Path:
@@ -74,20 +61,25 @@ def write_report(folder: Path | str) -> Path:
     Works at any time of a study's life; what is not known yet is said. Raises `NotAStudyError` for
     a folder that is no study.
     """
+    from .verdicts import masks, verdicts
+
     folder = Path(folder)
     made, history = tables_with_history(folder)
     export(folder, made)
     target = folder / "report"
+    known = str(made["studies"]["study_id"][0]), made["trials"]["number"].to_pylist()
+    whole = made | recorded.tables(folder, *known)
     table = robustness_table(made, history=history)
-    figures, left_out = write_figures(made, target / "figures")
-    _write(target / "robustness.md", formats.to_markdown(table))
-    _write(target / "robustness.csv", formats.to_csv(table))
-    _write(target / "robustness.tex", formats.to_latex(table))
+    found = verdicts(table, masks(whole))
+    figures, left_out = write_figures(whole, target / "figures")
+    _write(target / "robustness.md", formats.to_markdown(table, found))
+    _write(target / "robustness.csv", formats.to_csv(table, found))
+    _write(target / "robustness.tex", formats.to_latex(table, found))
     stopped = stops.stops(history, str(made["studies"]["primary_metric"][0]))
     if stopped:
         _write(target / "stops.csv", stops.to_csv(stopped))
     page = target / "index.html"
-    _write(page, _html(folder, made, history, table, figures, left_out))
+    _write(page, _html(folder, made, history, table, found, figures, left_out))
     return page
 
 
@@ -98,8 +90,11 @@ def inline_svg(text: str, name: str) -> str:
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     # The fixed size in points would overflow a phone; the viewBox keeps the proportions.
     head, rest = text.split(">", 1)
+    width = re.search(r'\swidth="([\d.]+)pt"', head)
+    # A figure of one column is not blown up to the page's width.
+    limit = f' style="max-width: {1.6 * float(width[1]):.0f}pt"' if width else ""
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
-    return f"{head}>{rest}"
+    return f"{head}{limit}>{rest}"
 
 
 def _html(
@@ -107,11 +102,14 @@ def _html(
     made: dict[str, Any],
     history: History,
     table: RobustnessTable,
+    found: Verdicts,
     figures: dict[str, Path],
     left_out: list[str],
 ) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
+
+    from .verdicts import answer
 
     environment = Environment(
         loader=PackageLoader("analysis", "."),
@@ -120,31 +118,36 @@ def _html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["digest"] = _digest
+    # Safe: the fragment escapes every text of a grid.
+    environment.filters["grid"] = lambda one: Markup(fragment(one))
     study = made["studies"].to_pylist()[0]
     trials = made["trials"].drop_columns(["config_json"]).to_pylist()
-    shown = [
+    drawn = [
         {
             # Safe: matplotlib has escaped every text in it.
             "svg": Markup(inline_svg(path.read_text(encoding="utf-8"), name)),
-            "alternative": _ALTERNATIVES[name],
-            "caption": _CAPTIONS[name],
+            "alternative": FIGURES[name].alternative,
+            "caption": FIGURES[name].caption,
         }
         for name, path in figures.items()
     ]
+    shown = of_table(table, made)
     return environment.get_template("report.html.jinja").render(
         table=table,
         study=study,
-        body=formats.cells(table),
-        difference_head=formats.difference_columns(table),
-        difference_body=formats.difference_cells(table),
-        difference_caption=formats.difference_caption(table),
+        answer=answer(table, found),
+        robustness=figures_of(table, found),
+        differences=differences(table, found),
         why=history.why,
+        more=_more(made, history, shown),
+        severities=_some(severities(made, history, shown)),
         others=_others(made, table),
         reading=objectives.reading(made),
-        front=_grid("front", _FRONT, *objectives.front(made)),
-        spent=_grid("spent", _SPENT, *_spent(study, trials)),
+        front=_texts("front", _FRONT, *objectives.front(made)),
+        spent=_some(_spent(study, trials)),
         **_stopped(study, history),
-        figures=shown,
+        figures=drawn,
         notes=[*table.notes, *left_out],
         selected=_selected(table),
         facts=_facts(study, trials),
@@ -153,11 +156,28 @@ def _html(
     )
 
 
-def _grid(
-    id: str, caption: str, head: tuple[str, ...], body: list[list[str]]
-) -> dict[str, Any] | None:
-    """A table for the page; None without a row."""
-    return {"id": id, "caption": caption, "head": head, "body": body} if body else None
+def _digest(script: str) -> str:
+    """What a page's policy names the one script by that it allows."""
+    return base64.b64encode(hashlib.sha256(str(script).encode()).digest()).decode()
+
+
+def _some(grid: Grid) -> Grid | None:
+    return grid if grid.body else None
+
+
+def _more(made: Mapping[str, Any], history: History, shown: Shown) -> list[Grid]:
+    """The tables on parts of the answer, those that have a row."""
+    makers = (corruptions, weighters, coefficients, ablation, transfer, selection)
+    return [grid for one in makers if (grid := one(made, history, shown)).body]
+
+
+def _texts(
+    name: str, caption: str, head: Sequence[str], body: Sequence[Sequence[str]]
+) -> Grid | None:
+    """A grid of texts, two columns of labels and then numbers; None without a row."""
+    columns = tuple(Column(one, one, number=at > 1) for at, one in enumerate(head))
+    rows = tuple(tuple(map(Entry, row)) for row in body)
+    return _some(Grid(name, name, caption, columns, rows))
 
 
 def _stopped(study: dict[str, Any], history: History) -> dict[str, Any]:
@@ -168,57 +188,65 @@ def _stopped(study: dict[str, Any], history: History) -> dict[str, Any]:
     at_rungs = stops.by_rung(history, found, metric, labels_of(study))
     one_by_one = stops.one_by_one(found, metric)
     return {
-        "rungs": _grid("rungs", _RUNGS, *at_rungs),
-        "stopped": _grid("stopped", f"By {name}, at the rung.", *one_by_one),
+        "rungs": _texts("rungs", _RUNGS, *at_rungs),
+        "stopped": _texts("stopped", f"By {name}, at the rung.", *one_by_one),
     }
 
 
-def _spent(
-    study: dict[str, Any], trials: list[dict[str, Any]]
-) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Heads and rows of a table: what each arm has cost, the search apart from its confirmation."""
+def _spent(study: dict[str, Any], trials: list[dict[str, Any]]) -> Grid:
+    """What each arm has cost, the search apart from its confirmation and its controls."""
     searched = [one for one in trials if one["phase"] == "search"]
     whole = sum(map(_seconds, searched))
     body = []
     for label in labels_of(study):
         mine = [one for one in trials if (one["arm"], one["weighter"]) == label]
         search = [one for one in mine if one["phase"] == "search"]
-        seconds = sum(map(_seconds, search))
+        controls = [one for one in mine if one["phase"] == "control"]
+        seconds, control_s = sum(map(_seconds, search)), sum(map(_seconds, controls))
         body.append(
-            [
-                *label,
-                str(len(search)),
-                str(sum(one["epochs_done"] for one in search)),
-                _time(seconds),
-                f"{100 * seconds / whole:.1f} %" if whole else formats.NOTHING,
-                _time(sum(map(_seconds, mine)) - seconds),
-            ]
+            (
+                *map(Entry, label),
+                counted(len(search)),
+                counted(sum(one["epochs_done"] for one in search)),
+                _timed(seconds),
+                Entry(f"{100 * seconds / whole:.1f} %", seconds / whole)
+                if whole
+                else Entry(NOTHING),
+                _timed(sum(map(_seconds, mine)) - seconds - control_s),
+                *([_timed(control_s)] if _controlled(trials) else []),
+            )
         )
-    heads = ("arm", "weighter", "trials", "epochs", "time", "share of the time", "confirmation")
-    return heads, body if trials else []
+    heads = ["trials", "epochs", "time", "share of the time", "confirmation"]
+    heads += ["controls"] if _controlled(trials) else []
+    columns = (*words("arm", "weighter"), *numbers(*heads))
+    return Grid("spent", "Spent", _SPENT, columns, tuple(body) if trials else ())
+
+
+def _controlled(trials: list[dict[str, Any]]) -> bool:
+    return any(one["phase"] == "control" for one in trials)
+
+
+def _timed(seconds: float) -> Entry:
+    return Entry(_time(seconds), seconds)
 
 
 def _seconds(trial: dict[str, Any]) -> float:
     return (trial["train_s"] or 0.0) + (trial["eval_s"] or 0.0)
 
 
-def _others(made: dict[str, Any], table: RobustnessTable) -> list[dict[str, Any]]:
+def _others(made: dict[str, Any], table: RobustnessTable) -> list[Grid]:
     """The table by the task's further metrics; a loss is for training and not for comparing."""
     names = metrics_of(made["evaluations"].select(["metric"]).to_pylist())
-    found: list[dict[str, Any]] = []
+    found: list[Grid] = []
     for name in names:
-        if name in (table.metric.name, "loss"):
+        if name in (table.metric.name, "loss", "error"):  # an error is the accuracy turned over
             continue
-        other = robustness_table(made, metric=name)
-        columns = range(3 + len(other.benchmarks))
-        found.append(
-            {
-                "id": f"other-{len(found)}",
-                "caption": other.caption,
-                "head": [other.columns[place] for place in columns],
-                "body": [[row[place] for place in columns] for row in formats.cells(other)],
-            }
-        )
+        grid = figures_of(robustness_table(made, metric=name))
+        # What the rows cost is the same by every metric.
+        last = next(at for at, one in enumerate(grid.columns) if one.key == "trials")
+        body = tuple(row[:last] for row in grid.body)
+        title = metric_of(name).title
+        found.append(Grid(f"other-{len(found)}", title, grid.caption, grid.columns[:last], body))
     return found
 
 

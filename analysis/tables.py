@@ -2,23 +2,25 @@
 
 The configuration of a row was chosen on the validation split; the figures are those of its
 confirmation on fresh seeds, on the test split. Before any confirmation has ended they are the
-validation figures of the best search trial, and the table says so.
+validation figures of the best search trial, and the table says so. Control trials, where a study
+has any, are rows below the arm that they control.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from .cautions import make_warnings, weight_warnings
 from .history import History
 from .metrics import Metric
 from .metrics import metric as metric_of
-from .notes import course_notes, make_notes, weight_notes
+from .notes import course_notes, make_notes
 from .statistics import Interval, mean_interval, paired_difference
 
 Row = dict[str, Any]
@@ -26,6 +28,22 @@ Label = tuple[str, str]
 
 CORRUPTIONS = "corruptions"
 ACCURACY = metric_of("accuracy")
+
+# Of tables with a row for every report only what is read is taken out: it is most of the time.
+_EVALUATED = [
+    "trial_id", "step", "position", "split", "benchmark", "family", "name", "severity", "norm",
+    "eps_text", "steps", "restarts", "metric", "value", "n_examples", "unreliable",
+    "unreliable_why", "protocol", "source",
+]  # fmt: skip
+_WEIGHED = ["trial_id", "step", "loss", "weight"]
+
+# What a control changed of the confirmed configuration -> how its rows say so.
+CONTROLS = {
+    "coefficient_0": "coefficient 0",
+    "random_weights": "random weights",
+    "replay": "replay",
+    "matched_compute": "as long as",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,8 @@ class Benchmark:
 class Cell:
     """The figures of one row on one benchmark: over seeds, and against the reference row.
 
-    `doubts` say, seed by seed, what was seen that speaks against the figure.
+    `by_seed` holds the value of each seed; `doubts` say, seed by seed, what was seen that speaks
+    against the figure.
     """
 
     interval: Interval
@@ -62,6 +81,7 @@ class Cell:
     high: float
     difference: Interval | None
     doubts: tuple[str, ...] = ()
+    by_seed: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,7 +89,12 @@ class TableRow:
     """One arm with one weighter; `cells` has no entry for a benchmark without figures.
 
     `extra_forwards` and `extra_backwards` are passes per training step beyond those of a plain sum
-    of the losses, None where the ledger does not say.
+    of the losses, None where the ledger does not say. `train_s` is the mean training time of the
+    trials behind the row (numbers: `members`), times the devices of each, in seconds; `peak_bytes`
+    the largest memory that one of them took on the accelerator.
+
+    `control` is "" for an arm, else the name of the control, which the weighter's text names as
+    well. `against` is the row that the differences are to, None for the reference itself.
     """
 
     arm: str
@@ -85,6 +110,16 @@ class TableRow:
     extra_backwards: float | None
     selected_trial: int | None
     selected: dict[str, float | str]
+    control: str = ""
+    against: Label | None = None
+    members: tuple[int, ...] = ()
+    train_s: float | None = None
+    peak_bytes: int | None = None
+
+    @property
+    def key(self) -> Label:
+        """Arm and weighter, which no two rows share."""
+        return self.arm, self.weighter
 
     @property
     def label(self) -> str:
@@ -110,26 +145,16 @@ class RobustnessTable:
     rows: tuple[TableRow, ...]
     caption: str
     notes: tuple[str, ...] = field(default=())
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The heads of the table as shown."""
-        mark = "" if self.split == "test" else f" ({self.split})"
-        heads = [f"{self._head(one)}{mark} [{self._unit(one)}]" for one in self.benchmarks]
-        passes = ["extra passes"] if self.has_extra_passes else []
-        return ("arm", "weighter", "n", *heads, "trials", "epochs", "time/epoch", *passes)
-
-    def _head(self, one: Benchmark) -> str:
-        # Columns of another metric than the table's say so.
-        return one.name if one.metric == self.metric else f"{one.name} {one.metric.title}"
-
-    def _unit(self, one: Benchmark) -> str:
-        return one.metric.unit or one.metric.title
+    warnings: tuple[str, ...] = field(default=())
 
     @property
     def has_extra_passes(self) -> bool:
         """Whether some row's weighter runs the model more often than a plain sum would."""
         return any(row.extra_forwards or row.extra_backwards for row in self.rows)
+
+    def head(self, one: Benchmark) -> str:
+        """A benchmark's name; one of another metric than the table's says so."""
+        return one.name if one.metric == self.metric else f"{one.name} {one.metric.title}"
 
     def decimals(self, benchmark: str) -> int:
         """Digits after the point of a column, the same for means, intervals and differences."""
@@ -140,6 +165,10 @@ class RobustnessTable:
     @property
     def reference(self) -> TableRow | None:
         return next((row for row in self.rows if row.reference), None)
+
+    def row(self, key: Label | None) -> TableRow | None:
+        """The row of this arm and weighter."""
+        return next((one for one in self.rows if one.key == key), None)
 
 
 def robustness_table(
@@ -155,6 +184,9 @@ def robustness_table(
     not tell (extensions, why a study was paused); a folder has its own. Raises `NotAStudyError` for
     a folder without a study, `ValueError` for a metric that no benchmark reported.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if not isinstance(source, Mapping):
         from .export import tables_with_history
 
@@ -162,16 +194,17 @@ def robustness_table(
     study = source["studies"].to_pylist()[0]
     resolved = json.loads(study["config_json"])
     trials = source["trials"].drop_columns(["config_json"]).to_pylist()
-    evaluations = source["evaluations"].to_pylist()
+    names = dict.fromkeys(source["evaluations"]["metric"].to_pylist())
     primary = str(study["primary_metric"] or "").rpartition("/")[2]
-    metric = _metric(evaluations, metric, primary)
+    metric = _metric(list(names), metric, primary)
     found = metric_of(metric, study["goal"] if metric == primary else "")
     # Calibration has no accuracy, but belongs beside it.
-    beside = {("calibration", "ece")} if metric == "accuracy" else set()
+    beside = {("calibration", "ece")} if metric in ("accuracy", "error") else set()
+    shown = pc.is_in(source["evaluations"]["metric"], pa.array([metric, *(of for _, of in beside)]))
     figures = _Figures(
         [
             row
-            for row in evaluations
+            for row in source["evaluations"].filter(shown).select(_EVALUATED).to_pylist()
             if row["metric"] == metric or (row["family"], row["metric"]) in beside
         ]
     )
@@ -179,39 +212,71 @@ def robustness_table(
     confirmed = any(one["phase"] == "confirm" and figures.of(one, "test") for one in trials)
     split = "test" if confirmed else "validation"
     chosen = {label: _chosen(trials, label, study, figures, split) for label in _labels(resolved)}
-    values = {label: _by_benchmark(members, figures, split) for label, members in chosen.items()}
-    seconds = _per_epoch(source["reports"], "train_s", chosen)
-    forwards = _per_epoch(source["reports"], "extra_forwards", chosen)
-    backwards = _per_epoch(source["reports"], "extra_backwards", chosen)
+    reference = next(iter(chosen))
+    behind = {one["trial_id"] for members in chosen.values() for one in members}
+    behind |= {one["trial_id"] for one in trials if one["phase"] == "control"}
+    seconds, forwards, backwards = (
+        _per_epoch(source["reports"], name, behind)
+        for name in ("train_s", "extra_forwards", "extra_backwards")
+    )
     params = _sampled(source["params"])
     benchmarks = figures.benchmarks(split, resolved.get("benchmarks") or [])
-    reference = next(iter(chosen))
+    devices = _devices(resolved.get("resources") or {})
+
+    def row(key: Label, members: list[Row], against: Label | None, **more: Any) -> TableRow:
+        """A row of the trials `members`, compared with the row `against`."""
+        values = _by_benchmark(members, figures, split)
+        other = _by_benchmark(chosen[against] if against else [], figures, split)
+        whole = [one["train_s"] for one in members if one["state"] == "COMPLETE"]
+        peaks = [one["peak_mem_bytes"] for one in members if one["peak_mem_bytes"] is not None]
+        return TableRow(
+            arm=key[0],
+            weighter=key[1],
+            reference=key == reference,
+            n_seeds=max((len(one) for one in values.values()), default=0),
+            n_planned=len(members),
+            cells=_cells(values, other, against is None, figures.doubts(members, split)),
+            time_ratio=_ratio(seconds(members), seconds(chosen[reference])),
+            extra_forwards=forwards(members),
+            extra_backwards=backwards(members),
+            members=tuple(one["number"] for one in members),
+            train_s=devices * fmean(whole) if whole else None,
+            peak_bytes=max(peaks, default=None),
+            against=against,
+            **more,
+        )
+
     rows = []
     for label, members in chosen.items():
         searched = [one for one in trials if _label(one) == label and one["phase"] == "search"]
         winner = _searched_as(searched, members)
         rows.append(
-            TableRow(
-                arm=label[0],
-                weighter=label[1],
-                reference=label == reference,
-                n_seeds=max((len(one) for one in values[label].values()), default=0),
-                n_planned=len(members),
-                cells=_cells(
-                    values[label],
-                    values[reference],
-                    label == reference,
-                    figures.doubts(members, split),
-                ),
+            row(
+                label,
+                members,
+                None if label == reference else reference,
                 trials=len(searched),
                 epochs=sum(one["epochs_done"] for one in searched),
-                time_ratio=_ratio(seconds.get(label), seconds.get(reference)),
-                extra_forwards=forwards.get(label),
-                extra_backwards=backwards.get(label),
                 selected_trial=winner["number"] if winner else None,
                 selected=params.get(winner["trial_id"], {}) if winner else {},
             )
         )
+        for control, (of, those) in _controls(trials, label, winner, history).items():
+            # What replays an arm's mean weights asks whether adapting them helps that arm.
+            rows.append(
+                row(
+                    of,
+                    those,
+                    label if control == "replay" else reference,
+                    control=control,
+                    trials=0,
+                    epochs=0,
+                    selected_trial=None,
+                    selected={},
+                )
+            )
+    # Warnings by weights need the label of each trial's main loss.
+    mains = _main_losses(source["trials"])
     return RobustnessTable(
         study=study["name"],
         question=study["question"] or "",
@@ -225,7 +290,10 @@ def robustness_table(
         notes=(
             *make_notes(study, resolved, trials, split, benchmarks, rows),
             *(course_notes(history) if history else ()),
-            *weight_notes(trials, source["weights"].to_pylist(), _main_losses(source["trials"])),
+        ),
+        warnings=(
+            *make_warnings(source, trials, split, benchmarks, rows, history),
+            *weight_warnings(trials, _last(source["weights"].select(_WEIGHED)), mains),
         ),
     )
 
@@ -246,7 +314,7 @@ class _Figures:
         """A trial's value per benchmark; the corruptions count as one, by their mean."""
         values: dict[str, list[float]] = {}
         for row in self._rows.get((trial["trial_id"], split), []):
-            values.setdefault(_column(row), []).append(row["value"])
+            values.setdefault(column_of(row), []).append(row["value"])
         return {name: fmean(found) for name, found in values.items()}
 
     def doubts(self, trials: list[Row], split: str) -> dict[str, tuple[str, ...]]:
@@ -255,7 +323,7 @@ class _Figures:
         for one in trials:
             for row in self._rows.get((one["trial_id"], split), []):
                 if row["unreliable_why"]:
-                    name = _column(row)
+                    name = column_of(row)
                     found[name] = (*found.get(name, ()), row["unreliable_why"])
         return found
 
@@ -267,13 +335,14 @@ class _Figures:
         found: dict[str, list[Row]] = {}
         for (_, of), rows in self._rows.items():
             for row in rows if of == split else []:
-                found.setdefault(_column(row), []).append(row)
+                found.setdefault(column_of(row), []).append(row)
         order = sorted(found, key=lambda name: min(row["position"] for row in found[name]))
         told = _told(found, configs)
         return tuple(_benchmark(name, found[name], told.get(name, ())) for name in order)
 
 
-def _column(row: Row) -> str:
+def column_of(row: Row) -> str:
+    """The column of the robustness table that a row of the evaluations belongs to."""
     if row["family"] != "corruption":
         return str(row["name"])
     # The two are never to be compared.
@@ -301,7 +370,7 @@ def _told(found: dict[str, list[Row]], configs: list[Row]) -> dict[str, tuple[Ro
         for key in ("norm", "steps", "restarts", "severity"):
             if key in config and row[key] is not None and config[key] != row[key]:
                 return {}
-        told[_column(row)] = (*told.get(_column(row), ()), config)
+        told[column_of(row)] = (*told.get(column_of(row), ()), config)
     return told
 
 
@@ -328,8 +397,7 @@ def metrics_of(evaluations: list[Row]) -> list[str]:
     return list(dict.fromkeys(str(row["metric"]) for row in evaluations))
 
 
-def _metric(evaluations: list[Row], wanted: str | None, primary: str) -> str:
-    known = metrics_of(evaluations)
+def _metric(known: list[str], wanted: str | None, primary: str) -> str:
     if wanted is None:
         if "accuracy" in known:
             return "accuracy"
@@ -377,6 +445,42 @@ def _chosen(
     return max(groups.values(), key=rank, default=[])
 
 
+def _controls(
+    trials: list[Row], label: Label, winner: Row | None, history: History | None
+) -> dict[str, tuple[Label, list[Row]]]:
+    """Control -> the key of its row and its trials, of those that control this row's winner.
+
+    Controls with more training run as the baseline but stand below the arm whose time they got.
+    """
+    found: dict[str, tuple[Label, list[Row]]] = {}
+    for one in trials:
+        control = one.get("control")
+        if one["phase"] != "control" or not control:
+            continue
+        place = _place(one, history)
+        if place is None:
+            # Nothing tells which of several configurations it is of: at least the arm is right.
+            mine = _label(one) == label
+        else:
+            mine = winner is not None and place == winner["number"]
+        if mine:
+            what = CONTROLS.get(control, control.replace("_", " "))
+            if control == "matched_compute":
+                what += f" {' × '.join(label)}"
+            key = one["arm"], f"{one['weighter']} ({what})"
+            found.setdefault(control, (key, []))[1].append(one)
+    order = [*CONTROLS, *found]
+    return {name: found[name] for name in sorted(found, key=order.index)}
+
+
+def _place(trial: Row, history: History | None) -> int | None:
+    """Number of the search trial that a trial confirms or controls; None where nothing tells."""
+    place = trial.get("place")
+    if place is None and history is not None:
+        place = history.trials[trial["number"]].planned.get("place")
+    return place
+
+
 def _by_benchmark(members: list[Row], figures: _Figures, split: str) -> dict[str, dict[int, float]]:
     """Benchmark -> seed -> value."""
     values: dict[str, dict[int, float]] = {}
@@ -401,6 +505,7 @@ def _cells(
             if is_reference
             else paired_difference(by_seed, reference.get(name, {})),
             doubts=doubts.get(name, ()),
+            by_seed=by_seed,
         )
         for name, by_seed in mine.items()
     }
@@ -412,19 +517,38 @@ def _searched_as(searched: list[Row], members: list[Row]) -> Row | None:
     return next((one for one in searched if one["group_id"] == group), None)
 
 
-def _per_epoch(reports: Any, metric: str, chosen: dict[Label, list[Row]]) -> dict[Label, float]:
-    """Median over the epochs of the trials behind each row."""
+def _per_epoch(reports: Any, metric: str, trials: set[str]) -> Callable[[list[Row]], float | None]:
+    """A metric of the training: the median over all epochs of some of `trials`, else None."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = reports.filter(pc.equal(reports["metric"], metric)).to_pylist()
+    mine = pc.is_in(reports["trial_id"], pa.array(sorted(trials), pa.string()))
+    rows = reports.filter(pc.and_(pc.equal(reports["metric"], metric), mine))
     by_trial: dict[str, list[float]] = {}
-    for row in rows:
-        by_trial.setdefault(row["trial_id"], []).append(row["value"])
-    found = {
-        label: [value for one in members for value in by_trial.get(one["trial_id"], [])]
-        for label, members in chosen.items()
-    }
-    return {label: median(values) for label, values in found.items() if values}
+    for trial, value in zip(rows["trial_id"].to_pylist(), rows["value"].to_pylist(), strict=True):
+        by_trial.setdefault(trial, []).append(value)
+
+    def of(members: list[Row]) -> float | None:
+        values = [value for one in members for value in by_trial.get(one["trial_id"], [])]
+        return median(values) if values else None
+
+    return of
+
+
+def _last(weights: Any) -> list[Row]:
+    """The rows of each trial's last step."""
+    import numpy as np
+
+    codes = np.asarray(weights["trial_id"].combine_chunks().dictionary_encode().indices)
+    steps = np.asarray(weights["step"])
+    most = np.zeros(codes.max(initial=-1) + 1, steps.dtype)
+    np.maximum.at(most, codes, steps)
+    return list(weights.filter(steps == most[codes]).to_pylist())
+
+
+def _devices(resources: Row) -> float:
+    """How many devices a trial has: its GPUs, or its processors where it has none."""
+    return float(resources.get("gpu") or resources.get("cpu") or 1)
 
 
 def _sampled(params: Any) -> dict[str, dict[str, float | str]]:

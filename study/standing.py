@@ -240,20 +240,33 @@ def show_rows(rows: list[dict[str, Any]]) -> None:
 
 
 def show_answer(folder: Path) -> None:
-    """The robustness table in the terminal."""
+    """The robustness table with its verdicts in the terminal."""
     from analysis.formats import to_rich
-    from analysis.tables import robustness_table
 
-    console().print(to_rich(robustness_table(folder)))
+    console().print(to_rich(*_judged(folder)))
 
 
 def answer(folder: Path) -> dict[str, Any]:
-    """The robustness table as plain data."""
+    """The robustness table with its verdicts as plain data."""
     from analysis.formats import records
+
+    table, found = _judged(folder)
+    return {
+        "caption": table.caption,
+        "rows": records(table, found),
+        "warnings": list(table.warnings),
+        "notes": list(table.notes),
+    }
+
+
+def _judged(folder: Path) -> tuple[Any, Any]:
+    from analysis.export import tables_with_history
+    from analysis.judgement import judge
     from analysis.tables import robustness_table
 
-    table = robustness_table(folder)
-    return {"caption": table.caption, "rows": records(table), "notes": list(table.notes)}
+    made, history = tables_with_history(folder)
+    table = robustness_table(made, history=history)
+    return table, judge(table, made, folder)
 
 
 def doctor(data_root: str) -> dict[str, str]:
@@ -287,6 +300,7 @@ def doctor(data_root: str) -> dict[str, str]:
 
 def _arm(tally: Tally, name: Name, search: list[Counted], total: float) -> dict[str, Any]:
     own, confirm = tally.of(name), tally.of(name, "confirm")
+    controls = tally.controls_of(name)
     bests = {metric: tally.best(name, metric) for metric in tally.objectives}
     spent = tally.device_s(search)
     return {
@@ -309,6 +323,12 @@ def _arm(tally: Tally, name: Name, search: list[Counted], total: float) -> dict[
             "ended": sum(one.ended for one in confirm),
             "device_s": tally.device_s(confirm),
             "test_s": sum(one.test_s for one in confirm),
+        },
+        "controls": {
+            "trials": tally.controls(name),
+            "ended": sum(one.ended for one in controls),
+            "device_s": tally.device_s(controls),
+            "test_s": sum(one.test_s for one in controls),
         },
     }
 
@@ -342,7 +362,9 @@ def _below(found: dict[str, Any]) -> list[Any]:
 def _arms(found: dict[str, Any]) -> Table:
     """What every arm has used of its part of the search, and what it has come to."""
     table = Table(box=None)
-    names = ("arm", "weighter", "trials", "epochs", "device s", "share", "confirmed", "best")
+    names = ["arm", "weighter", "trials", "epochs", "device s", "share", "confirmed"]
+    controlled = any(one["controls"]["trials"] for one in found["arms"])
+    names += ["controls"] * controlled + ["best"]
     for name in names:
         heading = f"best {found['metric']}" if name == "best" else name
         table.add_column(heading, justify="left" if name in ("arm", "weighter") else "right")
@@ -358,6 +380,7 @@ def _arms(found: dict[str, Any]) -> Table:
             _of(search["device_s"], limits["device_s"]),
             "–" if share is None else f"{100 * share:.0f} %",
             _of(confirm["ended"], confirm["trials"]),
+            *[_of(one["controls"]["ended"], one["controls"]["trials"])] * controlled,
             "–" if one["best"] is None else metric.shown(one["best"]),
         )
     return table

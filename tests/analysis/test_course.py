@@ -127,7 +127,7 @@ def test_failures_are_counted_by_class(tmp_path: Path) -> None:
         if reason in ("error", "oom", "lost"):
             ledger.event("failed", trial=trial, type="E", text="t", **{"class": reason})
         ledger.end(trial, "FAIL", reason)
-    found = notes(tmp_path / "s")
+    found = robustness_table(tmp_path / "s").warnings
     place = "gaussian-kl × CoV (search)"
     assert f"1 trial failed: {place} 1." in found
     assert f"2 trials ran out of memory: {place} 2." in found

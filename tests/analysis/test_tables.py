@@ -11,10 +11,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
+from analysis.cautions import weight_warnings
 from analysis.formats import (
-    cells,
     console,
-    difference_cells,
     latex_text,
     records,
     to_csv,
@@ -22,7 +21,7 @@ from analysis.formats import (
     to_markdown,
     to_rich,
 )
-from analysis.notes import weight_notes
+from analysis.robustness import differences, figures
 from analysis.tables import robustness_table
 
 from .fake_study import (
@@ -46,10 +45,10 @@ tiny: accuracy in percent on the test split; mean over n seeds ± half width of 
 interval.
 
 | arm | weighter | n | clean [%] | gaussian_0.1 [%] | pgd_linf_8/255_20 [%] | trials | epochs | \
-time/epoch |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| plain (ref.) | Fixed | 2 | 91.00 ± 12.71 | 80.00 ± 0.00 | 15.00 ± 63.53 | 2 | 4 | 1.00× |
-| gaussian-kl | CoV | 2 | 91.00 ± 0.00 | 85.00 ± 12.71 | 40.00 ± 127.06 | 2 | 4 | 1.50× |
+time/epoch | device [s] |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| plain (ref.) | Fixed | 2 | 91.00 ± 12.71 | 80.00 ± 0.00 | 15.00 ± 63.53 | 2 | 4 | 1.00× | 2.0 |
+| gaussian-kl | CoV | 2 | 91.00 ± 0.00 | 85.00 ± 12.71 | 40.00 ± 127.06 | 2 | 4 | 1.50× | 3.0 |
 
 Difference to plain × Fixed in percentage points: mean over the n seeds that both have, paired by \
 seed, ± half width of the 95 % Student-t interval of the differences.
@@ -58,14 +57,14 @@ seed, ± half width of the 95 % Student-t interval of the differences.
 | --- | --- | ---: | ---: | ---: | ---: |
 | gaussian-kl | CoV | 2 | +0.00 ± 12.71 | +5.00 ± 12.71 | +25.00 ± 63.53 |
 
+- **Warning:** Fewer than 3 seeds: plain × Fixed, gaussian-kl × CoV. Intervals over so few seeds \
+are very wide or absent.
 - clean: 100 examples.
 - gaussian_0.1: noise, GaussianNoise, 100 examples.
 - pgd_linf_8/255_20: adversarial, PGD with norm linf, eps 8/255 (in units of the input), steps 20, \
 restarts 1, 100 examples.
 - Selection: highest validation/accuracy among each arm's search trials; test figures chose nothing.
 - Intervals are over seeds (100, 101), not over examples or data splits.
-- Fewer than 3 seeds: plain × Fixed, gaussian-kl × CoV. Intervals over so few seeds are very wide \
-or absent.
 """
 
 
@@ -80,10 +79,10 @@ reg: RMSE (in units of the target; lower is better) on the test split of TSER Te
 over n seeds ± half width of the 95 % Student-t interval.
 
 | arm | weighter | n | clean [RMSE] | gaussian_0.1 [RMSE] | pgd_linf_8/255_20 [RMSE] | trials | \
-epochs | time/epoch | extra passes |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| plain (ref.) | Fixed | 2 | 10.10 ± 1.27 | 12.00 ± 0.00 | 20.50 ± 6.35 | 2 | 2 | 1.00× | 0 |
-| gaussian-kl | CoV | 2 | 10.50 ± 0.00 | 11.10 ± 1.27 | 15.25 ± 3.18 | 2 | 2 | 1.00× | 1 bwd |
+epochs | time/epoch | extra passes | device [s] |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| plain (ref.) | Fixed | 2 | 10.10 ± 1.27 | 12.00 ± 0.00 | 20.50 ± 6.35 | 2 | 2 | 1.00× | 0 | 2.0 |
+| gaussian-kl | CoV | 2 | 10.50 ± 0.00 | 11.10 ± 1.27 | 15.25 ± 3.18 | 2 | 2 | 1.00× | 1 bwd | 2.0 |
 
 Difference to plain × Fixed in RMSE (below 0 is better): mean over the n seeds that both have, \
 paired by seed, ± half width of the 95 % Student-t interval of the differences.
@@ -92,6 +91,8 @@ paired by seed, ± half width of the 95 % Student-t interval of the differences.
 | --- | --- | ---: | ---: | ---: | ---: |
 | gaussian-kl | CoV | 2 | +0.40 ± 1.27 | -0.90 ± 1.27 | -5.25 ± 3.18 |
 
+- **Warning:** Fewer than 3 seeds: plain × Fixed, gaussian-kl × CoV. Intervals over so few seeds \
+are very wide or absent.
 - Data: TSER Tecator subset: TSER archive Tecator from .ts, published split; examples: 1,380 train\
 , 34 validation, 43 test.
 - clean: 43 examples.
@@ -100,8 +101,6 @@ paired by seed, ± half width of the 95 % Student-t interval of the differences.
 restarts 1, 43 examples.
 - Selection: lowest validation/rmse among each arm's search trials; test figures chose nothing.
 - Intervals are over seeds (100, 101), not over examples or data splits.
-- Fewer than 3 seeds: plain × Fixed, gaussian-kl × CoV. Intervals over so few seeds are very wide \
-or absent.
 - Extra passes: forward (fwd) and backward (bwd) passes per training step beyond those of a plain \
 sum of the losses; with a scope each backward pass is a partial one.
 """
@@ -131,7 +130,7 @@ def test_every_format_names_the_data(tmp_path: Path) -> None:
 def test_another_metric_of_the_same_study(tmp_path: Path) -> None:
     regression(tmp_path / "reg")
     table = robustness_table(tmp_path / "reg", metric="mae")
-    assert table.columns[3] == "clean [MAE]"
+    assert figures(table).head[3] == "clean [MAE]"
     assert table.rows[0].cells["clean"].interval.mean == pytest.approx(5.05)
 
 
@@ -159,7 +158,7 @@ def test_average_precision_is_on_the_scale_of_a_hundred_without_a_percent_sign(
     table = robustness_table(tmp_path / "s")
     text = to_markdown(table)
     assert "| 37.41 | 20.00 | 10.00 |" in text
-    assert table.columns[3] == "clean (validation) [AP]"
+    assert figures(table).head[3] == "clean (validation) [AP]"
     assert "from 0 to 100" in table.caption
     assert "%" not in text
     # Programs get the fraction.
@@ -169,12 +168,12 @@ def test_average_precision_is_on_the_scale_of_a_hundred_without_a_percent_sign(
 def test_passes_of_a_refreshed_gradient_and_of_a_second_forward() -> None:
     from dataclasses import replace
 
-    from analysis.formats import _passes
+    from analysis.robustness import passes
     from analysis.tables import TableRow
 
     row = TableRow("a", "w", False, 0, 0, {}, 0, 0, None, 1.0, 0.2, None, {})
-    assert _passes(row) == "1 fwd + 0.2 bwd"
-    assert _passes(replace(row, extra_forwards=None)) == "–"
+    assert passes(row).text == "1 fwd + 0.2 bwd"
+    assert passes(replace(row, extra_forwards=None)).text == "–"
 
 
 def test_csv_has_full_precision_and_fractions(tmp_path: Path) -> None:
@@ -198,15 +197,15 @@ def test_unfinished_study_says_validation_not_test(tmp_path: Path) -> None:
     table = robustness_table(tmp_path / "s")
     assert table.split == "validation"
     assert "validation split, not test" in table.caption
-    assert table.columns[3] == "clean (validation) [%]"
+    assert figures(table).head[3] == "clean (validation) [%]"
     assert "not finished (status: running)" in table.notes[0]
     # The best trial by its last validation accuracy: .85 and .88.
     assert [one.cells["clean"].interval.mean for one in table.rows] == [0.85, 0.88]
     assert [one.selected_trial for one in table.rows] == [1, 2]
-    assert difference_cells(table) == []
+    assert differences(table) == []
     assert (
         "Unequal search budget (trials per row): plain × Fixed 2, gaussian-kl × CoV 4."
-        in table.notes
+        in table.warnings
     )
     assert "± " not in to_markdown(table).split("\n\n")[1]
 
@@ -245,7 +244,7 @@ def test_a_diverged_seed_is_said_and_ranks_its_configuration_last(tmp_path: Path
             ledger.end(trial)
     table = robustness_table(tmp_path / "s")
     assert table.rows[0].cells["clean"].interval.mean == 0.8
-    assert "1 trial diverged: plain × Fixed (confirm) 1." in table.notes
+    assert "1 trial diverged: plain × Fixed (confirm) 1." in table.warnings
 
 
 def test_missing_seeds_are_said(tmp_path: Path) -> None:
@@ -259,7 +258,7 @@ def test_missing_seeds_are_said(tmp_path: Path) -> None:
     table = robustness_table(tmp_path / "s")
     assert (table.rows[0].n_seeds, table.rows[0].n_planned) == (1, 2)
     assert any(
-        one.startswith("plain × Fixed: 1 of 2 seeds have test figures") for one in table.notes
+        one.startswith("plain × Fixed: 1 of 2 seeds have test figures") for one in table.warnings
     )
     assert "n = 1 are a single seed" in table.caption
     assert "| 90.00 |" in to_markdown(table)
@@ -274,7 +273,7 @@ def test_failed_trials_are_not_chosen(tmp_path: Path) -> None:
         ledger.end(trial, *end)
     table = robustness_table(tmp_path / "s")
     assert table.rows[0].selected_trial == 1
-    assert "1 trial failed: plain × Fixed (search) 1." in table.notes
+    assert "1 trial failed: plain × Fixed (search) 1." in table.warnings
 
 
 def test_minimised_metric_without_accuracy(tmp_path: Path) -> None:
@@ -292,7 +291,7 @@ def test_minimised_metric_without_accuracy(tmp_path: Path) -> None:
     assert (table.metric.name, table.metric.lower) == ("loss", True)
     assert table.rows[0].selected_trial == 0
     assert "| 0.2300 |" in to_markdown(table)
-    assert table.columns[3] == "clean (validation) [loss]"
+    assert figures(table).head[3] == "clean (validation) [loss]"
     assert table.caption.startswith("s: loss (lower is better) on the validation split")
     with pytest.raises(ValueError, match=r"'accuracy'\. Known: loss"):
         robustness_table(tmp_path / "s", metric="accuracy")
@@ -307,8 +306,8 @@ def test_baseline_comes_first_and_unconfirmed_rows_stay(tmp_path: Path) -> None:
     assert [one.arm for one in table.rows] == ["plain", "gaussian-kl"]
     assert [one.reference for one in table.rows] == [True, False]
     assert table.rows[1].cells == {}
-    assert "gaussian-kl × CoV: not confirmed." in table.notes
-    assert "| gaussian-kl | CoV | 0 | – | – | – | 0 | 0 | – |" in to_markdown(table)
+    assert "gaussian-kl × CoV: not confirmed." in table.warnings
+    assert "| gaussian-kl | CoV | 0 | – | – | – | 0 | 0 | – | – |" in to_markdown(table)
 
 
 def test_corruptions_are_one_column_by_their_mean(tmp_path: Path) -> None:
@@ -343,9 +342,9 @@ def test_a_doubtful_figure_is_marked_and_the_reason_given(tmp_path: Path) -> Non
     ]
     ledger.report(trial, 1, 0.9, rows)
     table = robustness_table(tmp_path / "s")
-    (clean, attacked) = cells(table)[0][3:5]
+    (clean, attacked) = figures(table).texts[0][3:5]
     assert (clean, attacked) == ("90.00", "80.00 †")
-    (note,) = (one for one in table.notes if one.startswith("†"))
+    (note,) = (one for one in table.warnings if one.startswith("†"))
     assert "pgd_linf_0.1_20, plain × Fixed, 1 of 1 seeds: zero gradients at 90 %." in note
     assert [one["unreliable"] for one in records(table)] == [False, True]
 
@@ -362,11 +361,11 @@ def test_calibration_stands_beside_accuracy_under_its_own_metric(tmp_path: Path)
     ]
     ledger.report(trial, 1, 0.9, rows)
     table = robustness_table(tmp_path / "s")
-    assert table.columns[3:5] == (
+    assert figures(table).head[3:5] == (
         "clean (validation) [%]",
         "calibration_clean ECE (validation) [%]",
     )
-    assert cells(table)[0][3:5] == ["90.00", "3.10"]
+    assert figures(table).texts[0][3:5] == ["90.00", "3.10"]
     assert [one["metric"] for one in records(table)] == ["accuracy", "ece"]
     only = robustness_table(tmp_path / "s", metric="nll")
     assert [one.name for one in only.benchmarks] == ["calibration_clean"]
@@ -395,7 +394,7 @@ def test_study_without_trials_has_an_empty_table(tmp_path: Path) -> None:
     Ledger(tmp_path / "s", [BASELINE])
     table = robustness_table(tmp_path / "s")
     assert table.benchmarks == ()
-    assert "| plain (ref.) | Fixed | 0 | 0 | 0 | – |" in to_markdown(table)
+    assert "| plain (ref.) | Fixed | 0 | 0 | 0 | – | – |" in to_markdown(table)
 
 
 def test_latex_escapes_every_command_letter() -> None:
@@ -409,12 +408,15 @@ def test_latex_escapes_every_command_letter() -> None:
 def test_latex_tables(tmp_path: Path) -> None:
     tiny(tmp_path / "s")
     text = to_latex(robustness_table(tmp_path / "s"))
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
-    assert r"pgd\_linf\_8/255\_20 {[}\%{]}" in text
+    # The figures are cut into two parts, the differences fit beside each other.
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 3
+    assert text.count(r"\begin{table}") == 2
+    head = r"\begin{tabular}[b]{@{}r@{}}pgd\_linf\_8/255\_20\\{[}\%{]}\end{tabular}"
+    assert text.count(head) == 1
     line = r"gaussian-kl & CoV & 2 & 91.00 $\pm$ 0.00 & 85.00 $\pm$ 12.71 & 40.00 $\pm$ 127.06"
-    assert line + r" & 2 & 4 & 1.50$\times$ \\" in text
+    assert line + r" & 2 & 4" in text
     begun = [one for one in text.splitlines() if one.strip().startswith(r"\begin{tabular}")]
-    assert begun[0].endswith("{llrrrrrrr}")
+    assert begun[0].endswith("{llrrrrrr}")
 
 
 def test_markdown_survives_a_pipe_in_a_label(tmp_path: Path) -> None:
@@ -529,7 +531,7 @@ def test_a_main_loss_without_weight_is_said() -> None:
         *weigh("5", 2, main=0.1, kl=4.9),  # 2 % of a sum of 5
         *weigh("6", 2, main=0.0, kl=1.0),  # stopped: not its last epoch
     ]
-    assert weight_notes(trials, weights, {str(one): "main" for one in range(7)}) == [
+    assert weight_warnings(trials, weights, {str(one): "main" for one in range(7)}) == [
         "kl × CoV (confirm): in the last epoch the main loss had less than 10 % of the sum of "
         "weights (coefficients aside) in 2 of 6 trials of full budget (trial 0: 1.0 %, 5: 2.0 %)."
     ]
@@ -541,7 +543,7 @@ def test_weight_notes_know_the_main_loss_from_the_recipe(tmp_path: Path) -> None
     ledger.start(trial)
     ledger.report(trial, 1, 0.9, three(0.9, 0.8, 0.1), weights={"aux": 0.98, "main": 0.02})
     ledger.end(trial)
-    notes = robustness_table(tmp_path / "s").notes
+    notes = robustness_table(tmp_path / "s").warnings
     assert notes[-1].startswith("gaussian-kl × CoV (search): in the last epoch the main loss")
     assert notes[-1].endswith("(trial 0: 2.0 %).")
 
@@ -549,7 +551,7 @@ def test_weight_notes_know_the_main_loss_from_the_recipe(tmp_path: Path) -> None
 def test_command_writes_every_format(tmp_path: Path) -> None:
     realistic(tmp_path / "s", per_arm=3, seeds=2)
     folder = str(tmp_path / "s")
-    starts = {"markdown": "s: accuracy", "csv": "study,data,arm,", "latex": r"\begin{table}"}
+    starts = {"markdown": "s: accuracy", "csv": "study,data,arm,", "latex": "% Needs"}
     for name, start in starts.items():
         found = CliRunner().invoke(app, ["tables", folder, "--format", name])
         assert (found.exit_code, found.stdout.startswith(start)) == (0, True), name

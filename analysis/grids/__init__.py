@@ -1,0 +1,1 @@
+"""The tables beside the robustness table: one file and one function for each."""
