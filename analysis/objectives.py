@@ -18,13 +18,37 @@ from . import pareto
 from .metrics import Metric, readable
 from .metrics import metric as metric_of
 from .plane import looks_of
-from .style import BLACK, GREY, STYLE, NothingToPlotError, labels_of, logarithmic, wide
+from .style import (
+    BLACK,
+    GREY,
+    MANY,
+    PAGE,
+    STYLE,
+    Label,
+    NothingToPlotError,
+    labels_of,
+    legend_columns,
+    logarithmic,
+    near,
+    shortened,
+    wide,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Label = tuple[str, str]
+ALTERNATIVE = "The search's trials by their objectives, with the Pareto front."
+CAPTION = (
+    "The search's objectives, each trial at its last validation figures. Ringed: dominated by no "
+    "other in all objectives together; stairs: the edge of what is dominated. The dashed frame, "
+    "where there is one, is enlarged beside it: a few trials lie far off."
+)
+VOLUME_ALTERNATIVE = "Hypervolume of each arm against its trials and its device seconds."
+VOLUME_CAPTION = (
+    "Hypervolume of the search: what the ended trials of an arm dominate, in percent of what those "
+    "of all arms dominate together."
+)
 
 _SMALL, _RING = 4.0, 8.0
 
@@ -181,7 +205,8 @@ def objectives(tables: Mapping[str, Any]) -> Figure:
     Colour is the arm and shape the weighter, as in the other figures. Ringed trials are dominated
     by none in all objectives together. With two objectives the grey stairs are the front over all
     arms and the coloured ones the front of each arm. Errors that lie far apart are on logarithmic
-    scales.
+    scales. Where a few trials lie so far off that they press the others together, a second panel
+    shows the rest.
 
     Raises `NothingToPlotError` for a search with one objective and for one without a trial that
     has all of them.
@@ -199,32 +224,96 @@ def objectives(tables: Mapping[str, Any]) -> Figure:
     labels = labels_of(study)
     looks = looks_of(labels)
     pairs = list(combinations(range(len(wanted)), 2))
-    columns = min(len(pairs), 3)
-    lines = math.ceil(len(pairs) / columns)
-    size = (3.6 * columns + 3.0, max(4.0 if lines == 1 else 3.2 * lines, 0.19 * (len(labels) + 6)))
+    close = {
+        pair: part
+        for pair in pairs
+        if (part := close_up(found, best, pair, named)) is not None and len(pairs) <= 3
+    }
+    shown = [*pairs, *close]
+    columns = 2 if len(pairs) == 1 and close else min(len(pairs), 3)
+    lines = math.ceil(len(shown) / columns)
+    below = legend_columns(labels)
+    legend = 0.16 * math.ceil((len(labels) + 5) / below) + 0.1
     with rc_context(STYLE):
+        size = (PAGE, (2.9 if columns < 3 else 2.4) * lines + legend)
         figure = Figure(figsize=size, layout="constrained")
-        grid = figure.subplots(lines, columns, squeeze=False)
-        for (x, y), axes in zip(pairs, grid.flat, strict=False):
+        grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+        for place, ((x, y), axes) in enumerate(zip(shown, grid, strict=False)):
             if len(wanted) == 2:
                 _stairs(axes, found, list(wanted.values()), named, looks)
-            for one in found:
+            for label, look in looks.items():
+                for whole, clear in ((False, 0.35), (True, 0.75)):
+                    mine = [one for one in found if one.label == label and one.whole is whole]
+                    if mine:
+                        axes.plot(
+                            *zip(*(_at(one, x, y, named) for one in mine), strict=True),
+                            markersize=_SMALL, alpha=clear, linestyle="", zorder=3,
+                            rasterized=len(found) > MANY, **look,
+                        )  # fmt: skip
+            if best:
                 axes.plot(
-                    *_at(one, x, y, named), markersize=_SMALL, alpha=0.75 if one.whole else 0.35,
-                    linestyle="", zorder=3, **looks[one.label],
-                )  # fmt: skip
-            for one in best:
-                axes.plot(
-                    *_at(one, x, y, named), marker="o", markersize=_RING, markerfacecolor="none",
-                    markeredgecolor=BLACK, markeredgewidth=0.9, linestyle="", zorder=4,
+                    *zip(*(_at(one, x, y, named) for one in best), strict=True),
+                    marker="o", markersize=_RING, markerfacecolor="none", markeredgecolor=BLACK,
+                    markeredgewidth=0.9, linestyle="", zorder=4,
                 )  # fmt: skip
             _scaled(axes, found, (x, y), list(wanted), named)
-        for empty in list(grid.flat)[len(pairs) :]:
+            if place >= len(pairs):
+                _enlarge(axes, grid[pairs.index((x, y))], close[x, y], (named[x], named[y]))
+        for empty in grid[len(shown) :]:
             empty.set_visible(False)
-        stairs = any(line.get_drawstyle() != "default" for line in grid[0][0].lines)
+        stairs = any(line.get_drawstyle() != "default" for line in grid[0].lines)
         handles = _legend(looks, found, stairs=stairs)
-        figure.legend(handles=handles, loc="outside right upper", frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=below, frameon=False)
     return figure
+
+
+def close_up(
+    found: Sequence[Point], best: Sequence[Point], pair: tuple[int, int], named: Sequence[Metric]
+) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """The part of the plane of two objectives with the front and most trials, (x, y), unscaled.
+
+    None where no trial lies so far off that it presses the others together, and where errors far
+    apart are on a logarithmic scale anyway.
+    """
+    ends, narrower = [], False
+    for place in pair:
+        metric, values = named[place], [one.values[place] for one in found]
+        if metric.scale == 1 and wide(values):
+            return None
+        part = near(values, lower=metric.lower)
+        low, high = part or (min(values), max(values))
+        front = [one.values[place] for one in best]
+        low, high = min([low, *front]), max([high, *front])
+        inside = [one for one in values if low <= one <= high]
+        narrower |= part is not None and len(inside) < len(values)
+        room = 0.06 * (high - low) or 0.01 * abs(high) or 1.0
+        ends.append((low - room, high + room))
+    return (ends[0], ends[1]) if narrower else None
+
+
+def _enlarge(
+    axes: Axes,
+    every: Axes,
+    part: tuple[tuple[float, float], tuple[float, float]],
+    named: tuple[Metric, Metric],
+) -> None:
+    """Show only `part`, and frame it on the panel with every trial."""
+    from matplotlib.patches import Rectangle
+
+    (left, right), (low, high) = (
+        (one.scale * ends[0], one.scale * ends[1]) for one, ends in zip(named, part, strict=True)
+    )
+    axes.set_xlim(left, right)
+    axes.set_ylim(low, high)
+    axes.set_title("the frame enlarged", loc="left")
+    every.set_title("every search trial", loc="left")
+    every.add_patch(
+        Rectangle(
+            (left, low), right - left, high - low,
+            fill=False, edgecolor=GREY, linewidth=0.8, linestyle="--", zorder=1,
+        )
+    )  # fmt: skip
+    every.autoscale_view()
 
 
 def volume_over_time(tables: Mapping[str, Any]) -> Figure:
@@ -249,7 +338,9 @@ def volume_over_time(tables: Mapping[str, Any]) -> Figure:
     labels = labels_of(study)
     looks = looks_of(labels)
     with rc_context(STYLE):
-        figure = Figure(figsize=(9.6, max(3.4, 0.19 * (len(labels) + 3))), layout="constrained")
+        below = legend_columns(labels)
+        size = (PAGE, 2.7 + 0.16 * math.ceil(len(labels) / below))
+        figure = Figure(figsize=size, layout="constrained")
         by_trials, by_seconds = figure.subplots(1, 2, sharey=True)
         for label in labels:
             mine = [one for one in found if one.label == label]
@@ -271,7 +362,7 @@ def volume_over_time(tables: Mapping[str, Any]) -> Figure:
             axes.set_axisbelow(True)
             axes.set_ylim(-3, 103)
         handles = _legend(looks, (), stairs=False)
-        figure.legend(handles=handles, loc="outside right upper", frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=below, frameon=False)
     return figure
 
 
@@ -347,7 +438,7 @@ def _legend(
     from matplotlib.lines import Line2D
 
     handles: list[Any] = [
-        Line2D([], [], linestyle="", markersize=6, label=" × ".join(label), **look)
+        Line2D([], [], linestyle="", markersize=6, label=shortened(" × ".join(label), 48), **look)
         for label, look in looks.items()
     ]
     for whole, text, opacity in ((True, "full budget", 0.8), (False, "stopped or not ended", 0.35)):

@@ -10,14 +10,32 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from .metrics import Metric
-from .style import COLOURS, GREY, MARKERS, STYLE, NothingToPlotError, labels_of, logarithmic, wide
+from .style import (
+    COLOURS,
+    GREY,
+    MANY,
+    MARKERS,
+    PAGE,
+    STYLE,
+    Label,
+    NothingToPlotError,
+    labels_of,
+    legend_columns,
+    logarithmic,
+    wide,
+)
 from .tables import RobustnessTable, robustness_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Label = tuple[str, str]
+ALTERNATIVE = "Clean figures against robust ones, by trial and confirmed arm."
+CAPTION = (
+    "Small: search trials, last validation figures. Large: confirmed configurations, mean test "
+    "figures with 95 % Student-t intervals over seeds, close up at the right once there are any; "
+    "the dashed frame shows which part that is."
+)
 
 _SMALL, _LARGE = 4.0, 9.0
 _HEADINGS = ("Arm × weighter", "Small: search, validation", "Large: confirmed, test")
@@ -67,10 +85,11 @@ def clean_robust(tables: Mapping[str, Any]) -> Figure:
     looks = looks_of(labels)
     points = _points(tables, robust, metric)
     means = _means(table, set(robust))
-    # The legend beside the panels needs a line for each arm and weighter.
-    height = max(4.0, 0.185 * (len(labels) + 9))
+    # The legend below the panels needs a line for each arm and weighter.
+    below = legend_columns(labels)
+    height = 3.0 + 0.16 * math.ceil((len(labels) + 6) / below)
     with rc_context(STYLE):
-        figure = Figure(figsize=(9.6 if means else 6.6, height), layout="constrained")
+        figure = Figure(figsize=(PAGE, height), layout="constrained")
         every, *near = figure.subplots(1, 2 if means else 1, squeeze=False)[0]
         _draw_points(every, points, looks)
         legend = _legend(looks, points, numbered=bool(means))
@@ -82,7 +101,9 @@ def clean_robust(tables: Mapping[str, Any]) -> Figure:
         _inside(every, metric, points)
         for axes in (every, *near):
             _scales(axes, robust, metric)
-        drawn = figure.legend(handles=legend, loc="outside right upper", frameon=False)
+        drawn = figure.legend(
+            handles=legend, loc="outside lower center", ncols=below, frameon=False
+        )
         for text in drawn.get_texts():
             if text.get_text() in _HEADINGS:
                 text.set_fontweight("bold")
@@ -139,7 +160,7 @@ def _means(table: RobustnessTable, robust: set[str]) -> list[_Mean]:
     found, scale = [], table.metric.scale
     for row in table.rows if table.split == "test" else ():
         hard = [row.cells[name].interval for name in robust if name in row.cells]
-        if clean not in row.cells or not hard:
+        if clean not in row.cells or not hard or row.control:
             continue
         x = row.cells[clean].interval
         worst = _worst(table.metric)([one.mean for one in hard])
@@ -178,11 +199,14 @@ def looks_of(labels: Sequence[Label]) -> dict[Label, dict[str, Any]]:
 def _draw_points(
     axes: Axes, points: Sequence[_Point], looks: Mapping[Label, dict[str, Any]]
 ) -> None:
-    for one in points:
-        axes.plot(
-            one.clean, one.robust, markersize=_SMALL, alpha=0.65 if one.whole else 0.3,
-            linestyle="", zorder=2, **looks[one.label],
-        )  # fmt: skip
+    for label, look in looks.items():
+        for whole, clear in ((False, 0.3), (True, 0.65)):
+            mine = [one for one in points if one.label == label and one.whole is whole]
+            if mine:
+                axes.plot(
+                    [one.clean for one in mine], [one.robust for one in mine], markersize=_SMALL,
+                    alpha=clear, linestyle="", zorder=2, rasterized=len(points) > MANY, **look,
+                )  # fmt: skip
 
 
 def _close_up(

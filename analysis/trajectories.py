@@ -7,10 +7,27 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from .style import COLOURS, STYLE, NothingToPlotError, labels_of
+from .searched import chosen
+from .style import (
+    COLOURS,
+    COLUMN,
+    DASHES,
+    PAGE,
+    STYLE,
+    NothingToPlotError,
+    labels_of,
+    legend_columns,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+ALTERNATIVE = "What augmentation policies did over the epochs, by arm."
+CAPTION = (
+    "Augmentation policies epoch by epoch: strong lines are means over an arm's confirmed trials "
+    "(before confirmation: over its search trials of full budget), thin ones the trials."
+)
 
 # What views report of their policies -> the panel's title.
 PANELS = {
@@ -24,8 +41,8 @@ PANELS = {
 def policies(tables: Mapping[str, Any]) -> Figure:
     """What views with policies reported each epoch, a line per arm: the mean over its trials.
 
-    Confirmed trials count where an arm has any, else those of the search; thin lines are the
-    trials. Raises `NothingToPlotError` where no view has policies.
+    Confirmed trials count where an arm has any, else those of the search of full budget; thin lines
+    are the trials. Raises `NothingToPlotError` where no view has policies.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -37,44 +54,41 @@ def policies(tables: Mapping[str, Any]) -> Figure:
         raise NothingToPlotError("no view has policies that it reports on")
     panels = [name for name in PANELS if any(name in one for one in curves.values())]
     with rc_context(STYLE):
-        figure = Figure(figsize=(2.6 * len(panels), 2.9), layout="constrained")
+        size = (PAGE if len(panels) > 1 else COLUMN, 2.2 + 0.08 * len(curves))
+        figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         known = [label for label in labels_of(study) if label in curves]
         for axes, name in zip(grid, panels, strict=True):
-            axes.set_title(PANELS[name], loc="left", fontsize=8)
+            axes.set_title(PANELS[name], loc="left", fontsize=7)
+            axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
             for place, label in enumerate(known):
                 trials = list(curves[label].get(name, {}).values())
                 colour = COLOURS[place % len(COLOURS)]
-                line = "-" if place < len(COLOURS) else "--"
+                line = DASHES[place % len(DASHES)]
                 for trial in trials:
                     axes.plot(*zip(*trial, strict=True), color=colour, linewidth=0.5, alpha=0.4)
                 mean = _mean(trials)
                 # A legend entry in the first panel also for an arm that has no entropy.
                 shown = zip(*mean, strict=True) if mean else ([], [])
-                axes.plot(*shown, line, color=colour, linewidth=1.6, label=" × ".join(label))
-        figure.supxlabel("epoch", fontsize=9)
+                arm = shortened(" × ".join(label), 40)
+                axes.plot(*shown, linestyle=line, color=colour, linewidth=1.4, label=arm)
         handles, names = grid[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=3, frameon=False)
+        below = legend_columns(known) if len(panels) > 1 else 1
+        figure.legend(handles, names, loc="outside lower center", ncols=below, frameon=False)
     return figure
 
 
 def _curves(tables: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
     """Arm and weighter -> figure -> trial -> [(epoch, value)]."""
-    chosen: dict[str, tuple[str, str]] = {}
-    trials = tables["trials"].drop_columns(["config_json"]).to_pylist()
-    confirmed = {(one["arm"], one["weighter"]) for one in trials if one["phase"] == "confirm"}
-    for one in trials:
-        label = one["arm"], one["weighter"]
-        if one["phase"] == "confirm" or label not in confirmed:
-            chosen[one["trial_id"]] = label
+    of = {one["trial_id"]: label for label, rows in chosen(tables).items() for one in rows}
     found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in tables["reports"].to_pylist():
         name = str(row["metric"]).rpartition("/")[2]
         if row["split"] != "train" or "/" not in row["metric"] or name not in PANELS:
             continue
-        if row["trial_id"] in chosen and row["value"] is not None and math.isfinite(row["value"]):
-            curves = found.setdefault(chosen[row["trial_id"]], {}).setdefault(name, {})
+        if row["trial_id"] in of and row["value"] is not None and math.isfinite(row["value"]):
+            curves = found.setdefault(of[row["trial_id"]], {}).setdefault(name, {})
             curves.setdefault(row["trial_id"], []).append((row["step"], row["value"]))
     return found
 
