@@ -22,7 +22,7 @@ class TrialHistory:
     work_s: float = 0.0
     retries: int = 0
     fallbacks: int = 0  # how often a checkpoint could not be read and an earlier one was taken
-    superseded: bool = False  # it confirms a configuration that is no longer among the best
+    superseded: bool = False  # what it confirms or controls is no longer part of the answer
     reports: dict[int, Event] = field(default_factory=dict)
     _since: datetime | None = None
     _paused: bool = False
@@ -45,8 +45,18 @@ class TrialHistory:
 
     @property
     def phase(self) -> str:
-        """search, confirm, or superseded: a confirmation that is no part of the answer any more."""
+        """search, confirm, control, or superseded: of the latter two, no part of the answer now."""
         return "superseded" if self.superseded else str(self.planned["phase"])
+
+    @property
+    def control(self) -> str | None:
+        """Which control it is: coefficient_0, random_weights, replay or matched_compute."""
+        return self.planned.get("control")
+
+    @property
+    def of(self) -> int | None:
+        """The trial of the search that it confirms or controls; None for one of the search."""
+        return None if self.planned["phase"] == "search" else self.planned.get("place")
 
     @property
     def diverged(self) -> bool:
@@ -87,7 +97,8 @@ class TrialHistory:
         elif kind == "reopened":
             # The study was extended by epochs: the same trial has further to go.
             self.planned = {**self.planned, "recipe": event["recipe"], "group": event["group"]}
-            self.ended = self._since = None
+            if self.ended is not None:
+                self.ended = self._since = None
 
 
 @dataclass
@@ -102,10 +113,31 @@ class History:
     extensions: list[Event] = field(default_factory=list)
     finishes: int = 0
     exhausted: set[tuple[str, str]] = field(default_factory=set)  # arms without a new configuration
+    winners: set[int] = field(default_factory=set)  # trials of the search that are confirmed
+    # By name and the trial of the search: what each control trains, or why there is none.
+    controls: dict[tuple[str, int], Event] = field(default_factory=dict)
 
     def in_order(self) -> list[TrialHistory]:
         """The trials by number."""
         return [self.trials[number] for number in sorted(self.trials)]
+
+    def left_out(self) -> list[Event]:
+        """The controls that configurations of the answer were asked for and cannot have."""
+        return [
+            one
+            for (_, place), one in self.controls.items()
+            if place in self.winners and one.get("group") is None
+        ]
+
+    def supersede(self) -> None:
+        """Tell the trials that belong to the answer from those that did."""
+        for trial in self.trials.values():
+            if trial.of is None:
+                continue
+            trial.superseded = trial.of not in self.winners
+            decided = self.controls.get((trial.control or "", trial.of))
+            if decided is not None and decided["group"] != trial.planned["group"]:
+                trial.superseded = True
 
 
 def fold(events: Iterable[Event]) -> History:
@@ -134,10 +166,11 @@ def fold(events: Iterable[Event]) -> History:
         elif kind == "exhausted":
             history.exhausted.add((event["arm"], event["weighter"]))
         elif kind == "confirming":
-            chosen = {one for numbers in event["winners"].values() for one in numbers}
-            for trial in history.trials.values():
-                if trial.planned["phase"] == "confirm":
-                    trial.superseded = trial.planned["place"] not in chosen
+            history.winners = {one for numbers in event["winners"].values() for one in numbers}
+            history.supersede()
+        elif kind == "controlling":
+            history.controls[event["control"], event["place"]] = event
+            history.supersede()
         elif kind == "planned":
             history.trials.setdefault(int(event["trial"]), TrialHistory(planned=event))
         elif event.get("trial") in history.trials:

@@ -69,7 +69,11 @@ _FIELDS: dict[str, list[Any]] = {
         _STUDY,
         _TRIAL,
         _field("number", pa.int32(), "number of the trial in its study, from 0"),
-        _field("phase", pa.string(), "search, confirm, or superseded: a confirmation of the past"),
+        _field(
+            "phase",
+            pa.string(),
+            "search, confirm, control, or superseded: of the latter two, one of the past",
+        ),
         _field("arm", pa.string(), "label of the arm"),
         _field("weighter", pa.string(), "label of the weighter"),
         _field("group_id", pa.string(), "hash of the recipe without its seed"),
@@ -99,7 +103,7 @@ _FIELDS: dict[str, list[Any]] = {
         _field(
             "clean_acc",
             pa.float64(),
-            "accuracy: test for confirm, else last validation; null without a classification",
+            "accuracy: of the search the last validation, else test; null without a classification",
             "fraction",
         ),
         _field("robust_acc", pa.float64(), "lowest accuracy over the attacks", "fraction"),
@@ -113,6 +117,16 @@ _FIELDS: dict[str, list[Any]] = {
             "checkpoint_path", pa.string(), "folder of the checkpoints: in the study's, or a URI"
         ),
         _field("config_json", pa.string(), "the resolved recipe, as JSON"),
+        _field(
+            "control",
+            pa.string(),
+            "coefficient_0, random_weights, replay or matched_compute; null for other phases",
+        ),
+        _field(
+            "place",
+            pa.int32(),
+            "number of the search's trial that it confirms or controls; null in the search",
+        ),
     ],
     "params": [
         _STUDY,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from study import confirm
+from study import confirm, controls
 from study.ledger import Ledger
 from study.schedules import Decision, NoSchedule, Schedule, Verdict, schedule
 from study.searcher import Past, Searcher, searcher
@@ -38,7 +38,9 @@ class Trial:
     group: str
     recipe: dict[str, Any]
     params: dict[str, Any]
-    place: int  # of a search: the how-manieth of its arm, from 0; else the trial that it confirms
+    # Of a search: the how-manieth of its arm, from 0; else the trial that it confirms or controls.
+    place: int
+    control: str = ""
     state: str = "WAITING"
     reason: str = ""
     epoch: int = 0
@@ -46,6 +48,8 @@ class Trial:
     decision: Decision = Decision.CONTINUE
     running: bool = False
     device_s: float = 0.0
+    train_s: float = 0.0
+    weights: dict[str, float] = field(default_factory=dict)  # by loss, summed over the epochs
     retries: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     summary: dict[str, Any] | None = None  # of a report that ended it in an earlier driver's time
@@ -54,12 +58,18 @@ class Trial:
     @property
     def name(self) -> str:
         """How the terminal and the dashboard call the trial."""
-        return f"{self.number:04d} {self.arm.name} seed {self.seed}"
+        control = f" ({self.control})" if self.control else ""
+        return f"{self.number:04d} {self.arm.name}{control} seed {self.seed}"
 
     @property
     def failed(self) -> bool:
         """Whether an error ended it; a divergence is an outcome."""
         return self.reason in FAILURES
+
+    @property
+    def epochs(self) -> int:
+        """Its full budget, which the schedule of its learning rate is stretched over."""
+        return int(self.recipe["training"]["epochs"])
 
 
 class Conductor:
@@ -100,6 +110,8 @@ class Conductor:
         self._exhausted: set[int] = set()
         self._winners: dict[str, list[int]] = {}
         self._confirming: dict[tuple[int, int], Trial] = {}
+        # By control and the trial that it controls, what was decided on last.
+        self._controls: dict[tuple[str, int], Mapping[str, Any]] = {}
         self._open: dict[int, Trial] = {}
         self._wall_s = 0.0
         self._latest: datetime | None = None
@@ -123,7 +135,8 @@ class Conductor:
     def expected(self) -> int:
         """How many trials the study will have; arms without a sound trial are not confirmed."""
         superseded = len(self._confirming) - len(self._wanted_that_exist()) if self._winners else 0
-        return self.searching + len(self.study.arms) * self._confirmations + superseded
+        confirmed = len(self.study.arms) * self._confirmations + superseded
+        return self.searching + confirmed + self._controls_expected()
 
     @property
     def running(self) -> list[Trial]:
@@ -132,8 +145,13 @@ class Conductor:
 
     @property
     def finished(self) -> bool:
-        """Whether every trial of both phases was planned and has ended."""
-        return not self._open and self._next_of_search() is None and self._next_to_confirm() is None
+        """Whether every trial of all phases was planned and has ended."""
+        return (
+            not self._open
+            and self._next_of_search() is None
+            and self._next_to_confirm() is None
+            and not self._controls_left()
+        )
 
     @property
     def failures(self) -> int:
@@ -182,7 +200,10 @@ class Conductor:
         if self._close_paused():
             return None
         wanted = self._next_to_confirm()
-        return None if wanted is None else self._take(self._confirmed(*wanted))
+        if wanted is not None:
+            return self._take(self._confirmed(*wanted))
+        control = self._next_control()
+        return None if control is None else self._take(control)
 
     def started(self, number: int) -> None:
         """A process has taken up the trial; nothing is recorded of one that has ended or waits.
@@ -267,13 +288,19 @@ class Conductor:
     def settle(self) -> None:
         """Bring the trials to where the ledger says that they are.
 
-        Ends those whose last report decided so but whose end was not recorded, and opens again
-        those that were complete before the study was extended by epochs.
+        Ends those whose last report decided so but whose end was not recorded. Where the study was
+        extended by epochs, those that were complete are opened again, and those that are not have
+        further to go.
         """
         undecided = (Decision.CONTINUE, Decision.PAUSE)
         over = [one for one in self._open.values() if one.decision not in undecided]
         further = [
-            one for one in self.trials if one.state == "COMPLETE" and one.epoch < self.study.epochs
+            one
+            for one in self.trials
+            # What other controls train follows from reports, and is decided on again.
+            if one.control in ("", controls.COEFFICIENT_0)
+            and (one.state == "COMPLETE" or one.number in self._open)
+            and one.recipe["training"]["epochs"] < self.study.epochs
         ]
         if over or further:
             # A driver begins: the time since the last event is nobody's.
@@ -282,6 +309,8 @@ class Conductor:
             verdict = self._decide(trial, trial.epoch, trial.metrics)
             self._end(trial, trial.summary, verdict)
         for trial in further:
+            if trial.state in ("PRUNED", "FAIL"):
+                continue  # it was over
             self._reopen(trial)
 
     @property
@@ -299,7 +328,13 @@ class Conductor:
         return self._places[arm.arm, arm.weighter]
 
     def _of(self, trial: Trial) -> Schedule:
-        return self._schedules[self._index(trial.arm)] if trial.phase == "search" else self._full
+        if trial.phase == "search":
+            return self._schedules[self._index(trial.arm)]
+        return NoSchedule(max_epochs=trial.epochs) if trial.control else self._full
+
+    def _last(self, trial: Trial) -> int:
+        """The epoch after which the trial is complete."""
+        return trial.epochs if trial.control else self.study.epochs
 
     def _take(self, trial: Trial) -> Trial:
         trial.running = True
@@ -412,6 +447,173 @@ class Conductor:
         recipe = confirm.with_seed(one.recipe, seed)
         return self._plan("confirm", self._index(one.arm), recipe, one.params, {}, place=number)
 
+    def _next_control(self) -> Trial | None:
+        """The next trial of a control, planned: seeds outside, controls inside.
+
+        None while there is none, or while what it follows from is still being trained.
+        """
+        if not self.study.confirm.controls or any(
+            one.phase == "search" for one in self._open.values()
+        ):
+            return None
+        chosen = self._chosen()
+        if chosen != self._winners and any(chosen.values()):
+            self._append("confirming", winners=chosen)
+            self._winners = chosen
+        wanted = self._controls_of(chosen)
+        for control, number in wanted:
+            if self._decided(control, number) is None:
+                self._decide_control(control, number)
+        planned = self._planned_controls()
+        for seed in confirm.seeds(self.study.seed, self.study.confirm.seeds):
+            for control, number in wanted:
+                found = self._decided(control, number)
+                if found is None or found["recipe"] is None:
+                    continue
+                if (control, number, found["group"], seed) not in planned:
+                    return self._controlled(control, number, found["recipe"], seed)
+        return None
+
+    def _controls_of(self, chosen: Mapping[str, list[int]]) -> list[tuple[str, int]]:
+        """The controls of the configurations to confirm, each with the trial of the search."""
+        found = []
+        for control in self.study.confirm.controls:
+            for numbers in chosen.values():
+                for number in numbers:
+                    arm = self.trials[number].arm
+                    # Why an arm without auxiliary losses has no such control is on record.
+                    told = control == controls.COEFFICIENT_0 and arm is not self.study.reference
+                    if told or controls.foreseen([control], arm.tree, arm is self.study.reference):
+                        found.append((control, number))
+        return found
+
+    def _decided(self, control: str, number: int) -> Mapping[str, Any] | None:
+        """What was decided on a control, as long as what it follows from has not changed."""
+        found = self._controls.get((control, number))
+        if found is None or found["epochs"] != self.study.epochs:
+            return None
+        if control == controls.MATCHED_COMPUTE and found["baseline"] != self._baseline():
+            return None
+        # More seeds do not change a control that there is, but may give one that there was not.
+        if found["recipe"] is None and found["seeds"] != self.study.confirm.seeds:
+            return None
+        return found
+
+    def _baseline(self) -> int | None:
+        """The trial of the search that the baseline's confirmation is of."""
+        return next(iter(self._winners.get(self.study.reference.name, ())), None)
+
+    def _decide_control(self, control: str, number: int) -> None:
+        """Record what a control trains, or why there is none; nothing where that is not known."""
+        baseline = self._baseline() if control == controls.MATCHED_COMPUTE else None
+        needed = [] if control == controls.COEFFICIENT_0 else [number]
+        needed += [] if baseline is None else [baseline]
+        if any(one.state not in ENDED for each in needed for one in self._confirmed_as(each)):
+            return
+        recipe: dict[str, Any] | None = None
+        why = ""
+        try:
+            recipe = self._control_recipe(control, number, baseline)
+        except controls.NoControlError as error:
+            why = str(error)
+        self._controls[control, number] = self._append(
+            "controlling",
+            control=control,
+            place=number,
+            arm=self.trials[number].arm.arm,
+            weighter=self.trials[number].arm.weighter,
+            recipe=recipe,
+            group=None if recipe is None else group(recipe),
+            why=why,
+            epochs=self.study.epochs,
+            seeds=self.study.confirm.seeds,
+            baseline=baseline,
+        )
+
+    def _control_recipe(self, control: str, number: int, baseline: int | None) -> dict[str, Any]:
+        """The recipe of a control, with the study's seed as that of the search."""
+        recipe = self.trials[number].recipe
+        if control == controls.COEFFICIENT_0:
+            return controls.without_auxiliary(recipe)
+        if control == controls.RANDOM_WEIGHTS:
+            return controls.with_random_weights(recipe, self._measured(number))
+        if control == controls.REPLAY:
+            return controls.replayed(recipe, self._measured(number))
+        if baseline is None:
+            raise controls.NoControlError("the baseline has no configuration that was confirmed")
+        its = self._measured(baseline)
+        return controls.as_long(self.trials[baseline].recipe, its, self._measured(number))
+
+    def _confirmed_as(self, number: int) -> list[Trial]:
+        """The trials that confirm a trial of the search, in the order of their seeds."""
+        wanted = confirm.seeds(self.study.seed, self.study.confirm.seeds)
+        return [self._confirming[number, seed] for seed in wanted]
+
+    def _measured(self, number: int) -> controls.Measured:
+        """What the confirmed trials of a configuration came to, over those that completed."""
+        trials = [one for one in self._confirmed_as(number) if one.state == "COMPLETE"]
+        if not trials:
+            name = self.trials[number].arm.name
+            raise controls.NoControlError(f"no confirmed trial of {name} trained to its end")
+        losses = self.trials[number].recipe["losses"]
+        # Every epoch has as many steps, so that a mean over epochs is one over steps.
+        epochs = sum(one.epoch for one in trials)
+        return controls.Measured(
+            train_s=sum(one.train_s for one in trials) / len(trials),
+            weights={
+                loss: sum(one.weights.get(loss, math.nan) for one in trials) / epochs
+                for loss in losses
+            },
+        )
+
+    def _controlled(self, control: str, number: int, recipe: Mapping[str, Any], seed: int) -> Trial:
+        baseline = self._baseline() if control == controls.MATCHED_COMPUTE else None
+        one = self.trials[number if baseline is None else baseline]
+        params = controls.kept(one.params, one.recipe, recipe)
+        made = confirm.with_seed(dict(recipe), seed)
+        arm = self._index(one.arm)
+        return self._plan("control", arm, made, params, {}, place=number, control=control)
+
+    def _planned_controls(self) -> set[tuple[str, int, str, int]]:
+        return {(one.control, one.place, one.group, one.seed) for one in self.trials if one.control}
+
+    def _controls_left(self) -> bool:
+        """Whether a control is still to be decided on or to be planned."""
+        if not self.study.confirm.controls:
+            return False
+        planned = self._planned_controls()
+        seeds = confirm.seeds(self.study.seed, self.study.confirm.seeds)
+        for control, number in self._controls_of(self._chosen()):
+            found = self._decided(control, number)
+            if found is None:
+                return True
+            if found["recipe"] is not None and any(
+                (control, number, found["group"], seed) not in planned for seed in seeds
+            ):
+                return True
+        return False
+
+    def _controls_expected(self) -> int:
+        """How many trials controls will have, as far as is known, with those of the past."""
+        asked = self.study.confirm
+        if not asked.controls:
+            return 0
+        if not self._winners:
+            return self._confirmations * sum(
+                len(controls.foreseen(asked.controls, one.tree, one is self.study.reference))
+                for one in self.study.arms
+            )
+        count, groups = 0, set()
+        for control, number in self._controls_of(self._winners):
+            found, arm = self._decided(control, number), self.trials[number].arm
+            if found is None:
+                own = controls.foreseen([control], arm.tree, arm is self.study.reference)
+                count += asked.seeds * len(own)
+            elif found["recipe"] is not None:
+                count += asked.seeds
+                groups.add((control, number, found["group"]))
+        return count + sum(one[:3] not in groups for one in self._planned_controls())
+
     def _plan(
         self,
         phase: str,
@@ -420,6 +622,7 @@ class Conductor:
         params: Mapping[str, Any],
         ranges: Mapping[str, Any],
         place: int | None,
+        control: str = "",
     ) -> Trial:
         event = self._append(
             "planned",
@@ -433,6 +636,7 @@ class Conductor:
             params=params,
             distributions=ranges,
             place=self._planned_of[arm] if place is None else place,
+            **({"control": control} if control else {}),
         )
         return self._add(event)
 
@@ -447,12 +651,13 @@ class Conductor:
             recipe=event["recipe"],
             params=event["params"],
             place=event["place"],
+            control=event.get("control", ""),
         )
         self.trials.append(trial)
         self._open[trial.number] = trial
         if trial.phase == "search":
             self._planned_of[arm] += 1
-        else:
+        elif not trial.control:
             self._confirming[trial.place, trial.seed] = trial
         return trial
 
@@ -461,7 +666,7 @@ class Conductor:
             return Verdict(Decision.DIVERGED)
         if self.study.metric not in metrics:
             # Benchmarks are measured at rungs and at the end only; nothing is decided in between.
-            done = epoch >= self.study.epochs
+            done = epoch >= self._last(trial)
             return Verdict(Decision.COMPLETE if done else Decision.CONTINUE)
         return self._of(trial).report(trial.number, epoch, metrics[self.study.metric])
 
@@ -472,6 +677,11 @@ class Conductor:
         trial.metrics |= metrics
         devices = self.study.resources.gpu or self.study.resources.cpu
         trial.device_s += devices * (report["train_s"] + report["eval_s"])
+        trial.train_s += report["train_s"]
+        for loss, row in (report.get("weights") or {}).items():
+            weight = row.get("weight")
+            weight = math.nan if weight is None else weight
+            trial.weights[loss] = trial.weights.get(loss, 0.0) + weight
         if decision is Decision.DIVERGED:
             trial.value = math.nan
         elif self.study.metric in metrics:
@@ -528,9 +738,8 @@ class Conductor:
         recipe = dict(trial.recipe)
         recipe["training"] = recipe["training"] | {"epochs": self.study.epochs}
         written = self._append("reopened", trial=trial.number, recipe=recipe, group=group(recipe))
-        self._opened(written)
-        verdict = self._rejudge(trial)
-        if verdict.decision not in (Decision.CONTINUE, Decision.PAUSE):
+        verdict = self._opened(written)
+        if verdict is not None and verdict.decision not in (Decision.CONTINUE, Decision.PAUSE):
             self._end(trial, trial.summary, verdict)
 
     def _rejudge(self, trial: Trial) -> Verdict:
@@ -541,13 +750,17 @@ class Conductor:
             trial.state = "PAUSED"
         return verdict
 
-    def _opened(self, event: Mapping[str, Any]) -> None:
+    def _opened(self, event: Mapping[str, Any]) -> Verdict | None:
+        """What the longer schedule says of the trial; None for one that was not over anyway."""
         trial = self.trials[event["trial"]]
         trial.recipe, trial.group = event["recipe"], event["group"]
+        if trial.number in self._open:
+            return None
         trial.state, trial.reason, trial.decision = "RUNNING", "", Decision.CONTINUE
         self._open[trial.number] = trial
         # In order of the numbers, as if it had never been away.
         self._open = dict(sorted(self._open.items()))
+        return self._rejudge(trial)
 
     def _replay(self, event: Mapping[str, Any]) -> None:
         """Take up what an earlier driver recorded."""
@@ -564,6 +777,8 @@ class Conductor:
             self._exhausted.clear()
         elif kind == "confirming":
             self._winners = event["winners"]
+        elif kind == "controlling":
+            self._controls[event["control"], event["place"]] = event
         elif kind in ("started", "promoted", "retried", "report", "stopped", "reopened", "ended"):
             self._replay_trial(kind, event, self.trials[event["trial"]])
 
@@ -583,7 +798,6 @@ class Conductor:
             trial.said = True
         elif kind == "reopened":
             self._opened(event)
-            self._rejudge(trial)
         else:
             self._close(trial, event["state"], event["reason"])
 
@@ -594,7 +808,7 @@ def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str, storag
     search = trial.phase == "search"
     # A metric that is a benchmark's figure is needed at the end of a confirmed trial, too.
     of_benchmark = any(one.count("/") > 1 for one in study.search.objectives)
-    at_end = [study.epochs] if of_benchmark else []
+    at_end = [trial.epochs if trial.control else study.epochs] if of_benchmark else []
     probe_at = [*conductor.rungs, study.epochs] if search else at_end
     return json.dumps(
         {

@@ -352,6 +352,8 @@ class OptunaMirror:
         }
         if planned["phase"] == "confirm":
             found["confirms"] = planned["place"]
+        elif planned["phase"] == "control":
+            found |= {"controls": planned["place"], "control": planned["control"]}
         if ended:
             found["reason"] = ended["reason"]
             found["error"] = (ended.get("error") or {}).get("type")

@@ -22,6 +22,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from study.controls import LONGER, MATCHED_COMPUTE, foreseen
 from study.schedules import Decision, schedule
 from study.spec import Study
 
@@ -111,7 +112,10 @@ class Played:
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """A row of the table: trials and epochs of an arm with its confirmation, and their time."""
+    """A row of the table: trials and epochs of an arm with its confirmation, and their time.
+
+    With its controls, too; the baseline trained as long as the arm counts as the arm's.
+    """
 
     arm: str
     trials: int
@@ -134,6 +138,7 @@ class Plan:
     trials_per_arm: int
     search_trials: int
     confirm_trials: int
+    control_trials: int
     most_epochs: int
     epochs: Estimate
     device_h: Estimate
@@ -191,6 +196,7 @@ def plan(
 def reckon(study: Study, costs: Sequence[Cost], slots: int) -> Plan:
     """The plan that follows from what a trial of each arm costs; `costs` are in order of arms."""
     most = len(study.arms) * (study.search.trials_per_arm + _confirmations(study)) * study.epochs
+    longer = _controls(study, costs)
     plays = max(3, min(PLAYS, EPOCHS_IN_ALL // most)) if study.schedule.name != "none" else 1
     likely = [play(study, costs, slots, seed) for seed in range(plays)]
     least = [play(study, _scaled(costs, "low"), slots, seed) for seed in range(plays)]
@@ -207,9 +213,10 @@ def reckon(study: Study, costs: Sequence[Cost], slots: int) -> Plan:
         arms.append(
             ArmPlan(
                 arm=arm.name,
-                trials=_trials(study) + again,
+                trials=_trials(study) + again + again * len(longer[i]),
                 epochs=spread(lambda one, i=i: one.epochs[i] + one.confirmed[i]),  # type: ignore[misc]
-                most_epochs=(_trials(study) + again) * study.epochs,
+                most_epochs=(_trials(study) + again) * study.epochs
+                + again * sum(one.epochs for one in longer[i]),
                 epoch_s=cost.epoch_s,
                 probe_s=cost.probe_s.middle,
                 test_s=cost.test_s.middle,
@@ -227,6 +234,7 @@ def reckon(study: Study, costs: Sequence[Cost], slots: int) -> Plan:
         trials_per_arm=_trials(study),
         search_trials=len(arms) * _trials(study),
         confirm_trials=len(arms) * _again(study),
+        control_trials=_again(study) * sum(map(len, longer)),
         most_epochs=sum(row.most_epochs for row in arms),
         epochs=spread(lambda one: sum(one.epochs) + sum(one.confirmed)),
         device_h=total,
@@ -334,21 +342,54 @@ def _confirmed(
     found: Played,
     planned: Sequence[int],
 ) -> float:
-    """Play the confirmation, which begins when the search has ended; when it ends."""
+    """Play confirmation and controls, which begin when the search has ended; when they end."""
     ready = [now] * slots
     last = now
-    for _ in range(study.confirm.seeds):
-        for arm, cost in enumerate(costs):
-            for _ in range(min(study.confirm.top, planned[arm])):
-                takes = TRIAL_S + cost.begin_s + study.epochs * (cost.epoch_s + REPORT_S)
-                takes += cost.test_s.middle
-                end = heapq.heappop(ready) + takes
-                heapq.heappush(ready, end)
-                last = max(last, end)
-                found.confirmed[arm] += study.epochs
-                found.busy_s[arm] += takes
-                found.tested += 1
+    # Controls begin with the last confirmations, and most of them when these have ended.
+    confirmed = [[_Further(study.epochs, cost)] for cost in costs]
+    for each in (confirmed, _controls(study, costs)):
+        for _ in range(study.confirm.seeds):
+            for arm, own in enumerate(each):
+                for one in own * min(study.confirm.top, planned[arm]):
+                    takes = TRIAL_S + one.cost.begin_s
+                    takes += one.epochs * (one.cost.epoch_s + REPORT_S)
+                    takes += one.cost.test_s.middle
+                    end = heapq.heappop(ready) + takes
+                    heapq.heappush(ready, end)
+                    last = max(last, end)
+                    found.confirmed[arm] += one.epochs
+                    found.busy_s[arm] += takes
+                    found.tested += 1
     return last
+
+
+@dataclass(frozen=True)
+class _Further:
+    """What a trial of confirmation or controls takes: epochs, each as costly as `cost` says."""
+
+    epochs: int
+    cost: Cost
+
+
+def _controls(study: Study, costs: Sequence[Cost]) -> list[list[_Further]]:
+    """By arm the controls of each confirmed configuration, as far as its tree and costs tell.
+
+    Other weights cost at most what the arm's do. The baseline gets the arm's time.
+    """
+    base = costs[study.arms.index(study.reference)]
+    found = []
+    for arm, cost in zip(study.arms, costs, strict=True):
+        own = []
+        for control in foreseen(study.confirm.controls, arm.tree, arm is study.reference):
+            if control != MATCHED_COMPUTE:
+                own.append(_Further(study.epochs, cost))
+                continue
+            ratio = cost.epoch_s / base.epoch_s
+            longer = math.floor(study.epochs * ratio + 0.5)
+            if ratio > LONGER and longer > study.epochs:
+                own.append(_Further(longer, base))
+        found.append(own)
+    return found
 
 
 def _confirmations(study: Study) -> int:
@@ -393,15 +434,17 @@ def _disk(study: Study, costs: Sequence[Cost], likely: Sequence[Played]) -> Esti
     A trial keeps its last checkpoint and the one before; the best one is a file of its own unless
     it is one of these.
     """
-    files = again = ledger = 0.0
+    files = kept = ledger = 0.0
+    longer = _controls(study, costs)
     for i, cost in enumerate(costs):
-        trials = _trials(study) + _again(study)
+        again = _again(study) * (1 + len(longer[i]))
+        trials = _trials(study) + again
         reports = statistics.fmean(one.epochs[i] + one.confirmed[i] for one in likely)
         files += trials * cost.checkpoint_bytes
-        again += _again(study) * cost.examples_bytes
+        kept += again * cost.examples_bytes
         # A trial's plan, start and end are about as long as four reports.
         ledger += (reports + 4 * trials) * cost.report_bytes
-    rest = again + ledger * (1 + TABLES_PER_LEDGER)
+    rest = kept + ledger * (1 + TABLES_PER_LEDGER)
     return Estimate(files + rest, 2.5 * files + rest, 3 * files + rest)
 
 
@@ -414,7 +457,10 @@ def _notes(study: Study, costs: Sequence[Cost], likely: Sequence[Played], slots:
     share = busy[first] / whole
     if len(costs) > 1 and share > 1.5 / len(costs):
         notes.append(f"{study.arms[first].name} takes {100 * share:.0f} % of the time.")
-    tests = sum(one.test_s.middle * (_again(study)) for one in costs)
+    longer = _controls(study, costs)
+    tests = _again(study) * sum(
+        one.test_s.middle * (1 + len(own)) for one, own in zip(costs, longer, strict=True)
+    )
     n = len(study.arms)
     probes = (
         statistics.fmean(one.probes for one in likely)
@@ -442,6 +488,9 @@ def _notes(study: Study, costs: Sequence[Cost], likely: Sequence[Played], slots:
             "An attack that leaves fooled examples alone takes between "
             f"{100 * FOOLED:.0f} % and all of its steps; {100 * USUAL:.0f} % are expected."
         )
+    asked = study.confirm.controls
+    fit = {one for arm in study.arms for one in foreseen(asked, arm.tree, arm is study.reference)}
+    notes += [f"No arm can have the control {one}." for one in asked if one not in fit]
     if study.schedule.name != "none":
         notes.append(
             f"Epochs under {study.schedule.name} are those of trials whose order is random and "
@@ -742,10 +791,11 @@ def show(found: Plan) -> None:
     from analysis.formats import console
 
     out = console()
+    controls = f" with {found.control_trials} controls" if found.control_trials else ""
     out.print(
         f"{found.study}: {found.search_trials} trials of the search "
         f"({found.trials_per_arm} for each of {len(found.arms)} arms) and {found.confirm_trials} "
-        f"confirmations, {found.slots} at once"
+        f"confirmations{controls}, {found.slots} at once"
     )
     table = Table(box=None)
     columns = ("arm", "trials", "epochs", "at most", "s/epoch", "s/probe", "s/test", "share")

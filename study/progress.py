@@ -111,7 +111,7 @@ class Progress:
         for name in tally.arms:
             own = tally.of(name)
             now = ", ".join(
-                f"{one.number:04d} ({one.epoch}/{tally.full})"
+                f"{one.number:04d} ({one.epoch}/{one.full})"
                 for one in own
                 if one.state == "RUNNING"
             )

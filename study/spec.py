@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from search_spaces import methods, weighters
 from search_spaces.ranges import Choice, Range, RangeError, as_range, default, sample
+from study.controls import checked
 from study.yaml_text import apply, read_yaml
 from trainables.core.errors import SettingError, nearest
 
@@ -70,10 +71,19 @@ class Schedule(_Section):
 
 
 class Confirm(_Section):
-    """The best `top` configurations of each arm, trained again on `seeds` fresh seeds."""
+    """The best `top` configurations of each arm, trained again on `seeds` fresh seeds.
+
+    `controls` train each of them once more on the same seeds with one thing changed: see
+    `study.controls`.
+    """
 
     top: int = Field(1, ge=1)
     seeds: int = Field(3, ge=0)
+    controls: list[str] = []
+
+    def plain(self) -> Tree:
+        """As JSON; without controls it is what it was before there were any."""
+        return self.model_dump(exclude=None if self.controls else {"controls"})
 
 
 class Probe(_Section):
@@ -187,6 +197,11 @@ class Study:
         return self.schedule.max_epochs
 
     @property
+    def reference(self) -> Arm:
+        """The arm that the others are compared with: the baseline with its first weighter."""
+        return next(one for one in self.arms if one.arm == self.baseline)
+
+    @property
     def metric(self) -> str:
         """The first objective: what the schedule looks at and the best checkpoint is best by."""
         return self.search.first[0]
@@ -214,7 +229,7 @@ class Study:
             ],
             "search": self.search.model_dump(),
             "schedule": self.schedule.model_dump(),
-            "confirm": self.confirm.model_dump(),
+            "confirm": self.confirm.plain(),
             "benchmarks": list(self.benchmarks),
             "probe_limit": self.probe.limit,
             "probe_benchmarks": self.probe.benchmarks,
@@ -351,7 +366,7 @@ def parse(plain: Any) -> Study:
         arms=tuple(Arm(one.arm, one.weighter, _checked(one), one.points) for one in arms),
         search=search,
         schedule=file.schedule.model_copy(update={"max_epochs": budget}),
-        confirm=file.confirm,
+        confirm=_confirm(file.confirm),
         benchmarks=tuple(_benchmarks("benchmarks", file.benchmarks, data)),
         probe=probe,
         test=file.test,
@@ -363,8 +378,8 @@ def parse(plain: Any) -> Study:
 def extended(old: Study, new: Study) -> Study:
     """`old` with what may grow while its trials stay what they are, as `new` asks for it.
 
-    More trials, seeds and configurations to confirm, arms and epochs; another budget and other
-    resources. Raises `SettingError` for everything else, naming it.
+    More trials, seeds and configurations to confirm, controls, arms and epochs; another budget and
+    other resources. Raises `SettingError` for everything else, naming it.
     """
     grown = {
         "search.trials_per_arm": (old.search.trials_per_arm, new.search.trials_per_arm),
@@ -375,6 +390,9 @@ def extended(old: Study, new: Study) -> Study:
     for key, (before, after) in grown.items():
         if after < before:
             raise SettingError(f"{key} can only grow: it is {before}, found {after}.")
+    for control in old.confirm.controls:
+        if control not in new.confirm.controls:
+            raise SettingError(f"confirm.controls can only grow: {control} cannot be taken away.")
     asked = _fixed(new)
     for key, value in _fixed(old).items():
         if value != asked[key]:
@@ -633,6 +651,17 @@ def _probe(file: StudyFile, data: Mapping[str, Any]) -> Probe:
                     f"sees; leave {one['name']} to the study's benchmarks."
                 )
     return file.probe.model_copy(update={"benchmarks": chosen})
+
+
+def _confirm(asked: Confirm) -> Confirm:
+    """With its controls checked and in their order."""
+    found = checked(asked.controls)
+    if found and not asked.seeds:
+        raise SettingError(
+            "confirm.controls are trained on the seeds of the confirmation: confirm.seeds must be "
+            "at least 1, found 0."
+        )
+    return asked.model_copy(update={"controls": found})
 
 
 def _task(data: Mapping[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from analysis.events import Event
+from study.controls import MATCHED_COMPUTE, foreseen
 
 STATES = ("WAITING", "RUNNING", "PAUSED", "COMPLETE", "PRUNED", "FAIL")
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
@@ -32,6 +33,9 @@ class Counted:
     name: Name
     seed: int
     place: int
+    full: int = 0  # epochs of its whole training
+    control: str = ""
+    group: str = ""
     state: str = "WAITING"
     reason: str = ""
     epoch: int = 0
@@ -50,7 +54,8 @@ class Counted:
     @property
     def title(self) -> str:
         """How the terminal calls the trial."""
-        return f"{self.number:04d} {shown(self.name)} seed {self.seed}"
+        control = f" ({self.control})" if self.control else ""
+        return f"{self.number:04d} {shown(self.name)}{control} seed {self.seed}"
 
 
 @dataclass
@@ -81,6 +86,7 @@ class Tally:
         self.trials: dict[int, Counted] = {}
         self.cutoffs: dict[tuple[Name, int], float] = {}
         self._winners: dict[int, Name] | None = None
+        self._controls: dict[tuple[str, int], Event] = {}  # by name and the search's trial
         self._exhausted: set[Name] = set()
         self._rungs: dict[tuple[Name, int], int] = {}
         self._promoted: Counter[tuple[Name, int]] = Counter()
@@ -103,6 +109,12 @@ class Tally:
         self.budget: dict[str, float] = dict(resolved.get("budget") or {})
         self._each = int(search["trials_per_arm"])
         self._top, self._seeds = int(confirm["top"]), int(confirm["seeds"])
+        asked = confirm.get("controls") or []
+        reference = [one for one in self.arms if one[0] == resolved.get("baseline")][:1]
+        self._foreseen: dict[Name, list[str]] = {
+            name: foreseen(asked, one.get("recipe") or {}, [name] == reference)
+            for name, one in zip(self.arms, resolved["arms"], strict=True)
+        }
 
     def extend(self, events: Iterable[Event]) -> None:
         """Take up more events, in the ledger's order."""
@@ -128,13 +140,16 @@ class Tally:
             self.segments[-1].last = now
         trial = self.trials.get(event.get("trial", -1))
         if kind == "planned":
-            self.trials[event["trial"]] = _planned(event)
+            self.trials[event["trial"]] = _planned(event, self.full)
         elif trial is not None:
             self._of(trial, kind, event)
         elif kind == "study":
             self.first = event
         elif kind == "confirming":
             self._confirming(event)
+        elif kind == "controlling":
+            self._controls[event["control"], event["place"]] = event
+            self._sort()
         elif kind == "exhausted":
             self._exhausted.add((event["arm"], event["weighter"]))
         elif kind == "extended":
@@ -154,7 +169,9 @@ class Tally:
         elif kind == "promoted":
             self._promoted[trial.name, int(event["rung"])] += 1
         elif kind == "reopened":
-            trial.state, trial.reason = "RUNNING" if trial.started else "WAITING", ""
+            trial.group, trial.full = str(event.get("group", "")), self.full
+            if trial.state in ENDED:  # else it has only further to go
+                trial.state, trial.reason = "RUNNING" if trial.started else "WAITING", ""
 
     def _report(self, trial: Counted, event: Event) -> None:
         epoch = int(event["epoch"])
@@ -163,7 +180,7 @@ class Tally:
         spent = float(event.get("train_s") or 0.0)
         judged = float(event.get("eval_s") or 0.0)
         self._worked += spent + judged
-        if trial.phase == "confirm" and event["decision"] == "complete":
+        if trial.phase != "search" and event["decision"] == "complete":
             # The last epoch's validation took as long as those before it; the rest is the test.
             usual = trial.seconds / trial.epoch - spent if trial.epoch else 0.0
             trial.test_s = max(0.0, judged - max(0.0, usual))
@@ -187,9 +204,18 @@ class Tally:
             for number in numbers
             if number in self.trials
         }
+        self._sort()
+
+    def _sort(self) -> None:
+        """Tell the trials that belong to the answer from those that did."""
         for trial in self.trials.values():
-            if trial.phase != "search":
-                trial.phase = "confirm" if trial.place in self._winners else "superseded"
+            if trial.phase == "search" or self._winners is None:
+                continue
+            decided = self._controls.get((trial.control, trial.place))
+            past = trial.place not in self._winners or (
+                decided is not None and decided["group"] != trial.group
+            )
+            trial.phase = "superseded" if past else "control" if trial.control else "confirm"
 
     def _extended(self, event: Event) -> None:
         self.status, self.why = "interrupted", "extended"
@@ -206,9 +232,18 @@ class Tally:
             if one.name == name and (not phases or one.phase in phases)
         ]
 
+    def controls_of(self, name: Name) -> list[Counted]:
+        """The trials that control an arm's configurations; some are trained as the baseline."""
+        return [
+            one
+            for one in self.trials.values()
+            if one.phase == "control" and self.trials[one.place].name == name
+        ]
+
     def best(self, name: Name, metric: str) -> float | None:
-        """The best last value of an arm's trials; None where nothing finite was measured."""
-        values = [one.values[metric] for one in self.of(name) if metric in one.values]
+        """The best last value of an arm's trials, without controls; None if nothing is finite."""
+        own = [one for one in self.of(name) if not one.control]
+        values = [one.values[metric] for one in own if metric in one.values]
         values = [one for one in values if math.isfinite(one)]
         if not values:
             return None
@@ -247,11 +282,30 @@ class Tally:
             return max(self._top, len(known)) * self._seeds if self._seeds else 0
         return sum(one == name for one in self._winners.values()) * self._seeds
 
+    def controls(self, name: Name) -> int:
+        """How many trials the controls of an arm have in all, planned or not, as far as known."""
+        if self._winners is None:
+            none = {
+                control
+                for (control, place), one in self._controls.items()
+                if one["group"] is None and self.trials[place].name == name
+            }
+            likely = sum(one not in none for one in self._foreseen[name])
+            return max(self._top * self._seeds * likely, len(self.controls_of(name)))
+        count = 0
+        for place in (number for number, one in self._winners.items() if one == name):
+            decided = {control for control, of in self._controls if of == place}
+            count += sum(self._controls[one, place]["group"] is not None for one in decided)
+            count += sum(one not in decided for one in self._foreseen[name])
+        return count * self._seeds
+
     @property
     def expected(self) -> int:
         """How many trials the study will have."""
-        known = sum(one.phase != "confirm" for one in self.trials.values())
-        return known + sum(self.unplanned(one) + self.finalists(one) for one in self.arms)
+        known = sum(one.phase not in ("confirm", "control") for one in self.trials.values())
+        return known + sum(
+            self.unplanned(one) + self.finalists(one) + self.controls(one) for one in self.arms
+        )
 
     @property
     def ended(self) -> int:
@@ -331,8 +385,9 @@ class Tally:
             search += self._search_left(name)
             finalists, epochs = self._finalists_left(name)
             test = _mean([one.test_s for one in self._tested(name)])
-            unknown |= finalists > 0 and test is None
-            confirm += epochs * self._epoch_s(name) + finalists * (test or 0.0)
+            tests, seconds = self._controls_left(name)
+            unknown |= finalists + tests > 0 and test is None
+            confirm += epochs * self._epoch_s(name) + (finalists + tests) * (test or 0.0) + seconds
         left = search / speed
         if self.budget.get("wall_s"):
             left = min(left, max(0.0, self.budget["wall_s"] - self.wall_s(now)))
@@ -366,6 +421,17 @@ class Tally:
         done = sum(one.epoch for one in own if not one.ended)
         return max(0, left), max(0, left * self.full - done)
 
+    def _controls_left(self, name: Name) -> tuple[int, float]:
+        """How many of an arm's controls are still to be tested, and seconds until they are trained.
+
+        One that is not planned takes as long as the arm: the baseline's further epochs, too.
+        """
+        own = self.controls_of(name)
+        unplanned = max(0, self.controls(name) - len(own))
+        left = [one for one in own if not one.ended]
+        seconds = sum((one.full - one.epoch) * self._epoch_s(one.name) for one in left)
+        return unplanned + len(left), seconds + unplanned * self.full * self._epoch_s(name)
+
     def _tested(self, name: Name) -> list[Counted]:
         known = [one for one in self.trials.values() if one.state == "COMPLETE" and one.test_s > 0]
         return [one for one in known if one.name == name] or known
@@ -382,13 +448,19 @@ def shown(name: Name) -> str:
     return f"{name[0]} × {name[1]}"
 
 
-def _planned(event: Event) -> Counted:
+def _planned(event: Event, full: int) -> Counted:
+    control = str(event.get("control", ""))
+    if control == MATCHED_COMPUTE:
+        full = int(event["recipe"]["training"]["epochs"])
     return Counted(
         number=int(event["trial"]),
         phase=str(event["phase"]),
         name=(str(event["arm"]), str(event["weighter"])),
         seed=int(event["seed"]),
         place=int(event["place"]),
+        full=full,
+        control=control,
+        group=str(event.get("group", "")),
     )
 
 

@@ -13,7 +13,7 @@ PROMISED = {
     "trials": "study_id trial_id number group_id seed state ray_status stop_reason started_at "
     "ended_at duration_s train_s eval_s epochs_done max_t model dataset loss_set weighter "
     "attack_train clean_acc robust_acc corrupt_acc score peak_mem_bytes num_params error_type "
-    "error_text checkpoint_path config_json phase arm",
+    "error_text checkpoint_path config_json phase arm control place",
     "params": "study_id trial_id name value_num value_str kind distribution_json sampled",
     "reports": "study_id trial_id step epoch wall_s split metric value rung decision",
     "evaluations": "study_id trial_id split family name severity norm eps eps_text steps restarts "

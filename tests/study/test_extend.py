@@ -95,6 +95,34 @@ def test_more_epochs_go_on_from_the_checkpoints(runner: Runner, tmp_path: Path) 
     assert {one.state for one in fold(read(short)).in_order()} == {"COMPLETE"}
 
 
+@pytest.mark.parametrize(
+    ("form", "turns"), [("none", 4), ("stopping", 4), ("promotion", 3), ("promotion", 6)]
+)
+def test_more_epochs_are_those_of_unfinished_trials_too(
+    runner: Runner, tmp_path: Path, form: str, turns: int
+) -> None:
+    schedule = {"name": "none"} if form == "none" else {"form": form, "grace_epochs": 2}
+    constant = {"training": SMALL["training"] | {"schedule": "Constant"}, "schedule": schedule}
+    folder = begin(tmp_path, "interrupted", **constant)
+    left = [turns]
+
+    def interrupt() -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(folder, interrupt)
+    before = fold(read(folder)).in_order()
+    assert any(one.ended is None and one.reports for one in before)
+    grow(folder, epochs=2)
+    runner.run(folder)
+    for one in fold(read(folder)).in_order():
+        assert one.planned["recipe"]["training"]["epochs"] == 6
+        assert (one.in_order()[-1]["epoch"] == 6) == (one.state == "COMPLETE")
+        assert one.state in ("COMPLETE", "PRUNED")
+
+
 def test_growth_is_recorded_before_it_is_run_and_survives_a_kill_in_between(
     runner: Runner, tmp_path: Path
 ) -> None:
