@@ -9,45 +9,34 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import recorded
+from . import columns, recorded
 from .history import History, TrialHistory, fold, when
 from .schema import TABLES, schema
-from .statistics import wilson_interval
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from .frames import StudyFrames
 
 Row = dict[str, Any]
 
-_SPLITS = ("train", "validation", "test")
+# What the robustness table reads of the two largest tables.
+_COSTS = ("train_s", "extra_forwards", "extra_backwards")
+_LARGE = {
+    "reports": ["trial_id", "step", "split", "metric", "value", "rung"],
+    "weights": ["trial_id", "step", "loss", "weight"],
+}
 
 
 class NotAStudyError(ValueError):
     """The folder holds no study that can be read; the message names the folder and what lacks."""
-
-
-@dataclass(frozen=True)
-class StudyFrames:
-    """The six tables of a study as pandas frames.
-
-    `trials` is wide: beside the table's columns it has `param.<path>` for every parameter that any
-    trial sampled and `metric.<split>/<metric>` with the value at the trial's last report.
-    """
-
-    studies: pd.DataFrame
-    trials: pd.DataFrame
-    params: pd.DataFrame
-    reports: pd.DataFrame
-    evaluations: pd.DataFrame
-    weights: pd.DataFrame
 
 
 def tables(folder: Path | str) -> dict[str, Any]:
@@ -63,21 +52,23 @@ def tables_with_history(folder: Path | str) -> tuple[dict[str, Any], History]:
     resolved, history, storage = _read(Path(folder))
     study_id = str(resolved["study_id"])
     trials = history.in_order()
-    ranges = _ranges(trials)
     rows: dict[str, list[Row]] = {
         "studies": [_study_row(resolved, history)],
         "trials": [_trial_row(resolved, one, storage) for one in trials],
-        "params": [row for one in trials for row in _param_rows(one, ranges)],
-        "reports": [row for one in trials for row in _report_rows(one)],
-        "evaluations": [row for one in trials for row in _evaluation_rows(one)],
-        "weights": [row for one in trials for row in _weight_rows(one)],
     }
-    for name in TABLES:
-        for row in rows[name]:
+    for own in rows.values():
+        for row in own:
             row["study_id"] = study_id
             if "trial" in row:
                 row["trial_id"] = f"{study_id}-{row['trial']:04d}"
-    made = {name: pa.Table.from_pylist(rows[name], schema(name, study_id)) for name in TABLES}
+    made = {
+        name: pa.Table.from_pylist(own, schema(name, study_id)) for name, own in rows.items()
+    } | {
+        "params": columns.params(trials, study_id),
+        "reports": columns.reports(trials, study_id),
+        "evaluations": columns.evaluations(trials, study_id),
+        "weights": columns.weights(trials, study_id),
+    }
     return made, history
 
 
@@ -89,11 +80,10 @@ def export(folder: Path | str, made: Mapping[str, Any] | None = None) -> list[Pa
     A reader never sees half a file: each is written beside its place and renamed. `made` are the
     study's tables where the caller has them already.
     """
-    made = tables(folder) if made is None else made
-    study_id, known = made["studies"]["study_id"][0].as_py(), made["trials"]["number"].to_pylist()
-    made = dict(made) | recorded.tables(Path(folder), study_id, known)
+    made = with_recorded(folder, tables(folder) if made is None else made)
     target = Path(folder) / "tables"
     target.mkdir(exist_ok=True)
+    _sweep(target)
     paths = []
     for name, table in made.items():
         path = target / f"{name}.parquet"
@@ -107,11 +97,71 @@ def export(folder: Path | str, made: Mapping[str, Any] | None = None) -> list[Pa
     return paths
 
 
+def _sweep(target: Path) -> None:
+    """Remove what exports that were killed left behind, but nothing that one may be writing now."""
+    for stale in target.glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - stale.stat().st_mtime > 3600:
+                stale.unlink()
+
+
+def stored(folder: Path | str) -> dict[str, Any]:
+    """What `robustness_table` reads of the Parquet files in `folder`, name -> `pyarrow.Table`.
+
+    Quick for large studies: of the reports only costs and the search's metric are read. The files
+    are those of the last export, which may be behind the ledger. Raises `NotAStudyError` where
+    there are none.
+    """
+    found = {name: Path(folder) / "tables" / f"{name}.parquet" for name in TABLES}
+    for path in found.values():
+        if not path.is_file():
+            raise NotAStudyError(
+                f"{path} is not there; write the tables with: python -m analysis export {folder}"
+            )
+    made = {name: _file(path) for name, path in found.items() if name not in _LARGE}
+    made["weights"] = _file(found["weights"], _LARGE["weights"])
+    metric = str(made["studies"]["primary_metric"][0]).partition("/")[2]
+    made["reports"] = _of_metrics(found["reports"], (metric, *_COSTS))
+    return made
+
+
+def _file(path: Path, columns: Sequence[str] | None = None) -> Any:
+    # Without the machinery for data sets of many files, whose import takes longer than the reading.
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=columns)
+
+
+def _of_metrics(path: Path, metrics: Sequence[str]) -> Any:
+    """The reports of some metrics; texts stay numbers until the others are gone."""
+    import pyarrow.compute as pc
+
+    columns = _LARGE["reports"]
+    with pq.ParquetFile(path, read_dictionary=["trial_id", "split", "metric"]) as file:
+        read = file.read(columns=columns)
+    batches = []
+    for batch in read.to_batches():
+        names = batch.column("metric")
+        wanted = pc.is_in(names.dictionary, value_set=pa.array(metrics, pa.string()))
+        batches.append(batch.filter(wanted.take(names.indices)))
+    kept = pa.Table.from_batches(batches, read.schema)
+    fields = schema("reports")
+    return pa.table({name: kept[name].cast(fields.field(name).type) for name in columns})
+
+
 def load_study(folder: Path | str) -> StudyFrames:
-    """The study in `folder` as pandas frames, from its ledger as it stands now."""
-    frames = {name: table.to_pandas() for name, table in tables(folder).items()}
-    frames["trials"] = _widen(frames["trials"], frames["params"], frames["reports"])
-    return StudyFrames(**frames)
+    """The study in `folder` as pandas frames, from its ledger as it stands now.
+
+    Raises `NotAStudyError` as `tables` does.
+    """
+    from .frames import frames  # pandas takes a while
+
+    return frames(with_recorded(folder, tables(folder)))
+
+
+def with_recorded(folder: Path | str, made: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of the ledger, and those of what trials recorded beside it."""
+    study_id, known = made["studies"]["study_id"][0].as_py(), made["trials"]["number"].to_pylist()
+    return dict(made) | recorded.tables(Path(folder), study_id, known)
 
 
 def _read(folder: Path) -> tuple[Row, History, str]:
@@ -199,7 +249,10 @@ def _trial_row(resolved: Row, trial: TrialHistory, storage: str) -> Row:
         "train_s": _seconds(trial, "train_s") if started else None,
         "eval_s": _seconds(trial, "eval_s") if started else None,
         "epochs_done": len(trial.reports),
-        "max_t": resolved.get("schedule", {}).get("max_epochs"),
+        # A control may have an epoch budget of its own.
+        "max_t": recipe["training"]["epochs"]
+        if trial.control
+        else resolved.get("schedule", {}).get("max_epochs"),
         "retries": trial.retries,
         "fallbacks": trial.fallbacks,
         "model": recipe.get("architecture", {}).get("name"),
@@ -213,15 +266,17 @@ def _trial_row(resolved: Row, trial: TrialHistory, storage: str) -> Row:
         "error_type": error.get("type"),
         "error_text": error.get("text"),
         "checkpoint_path": "/".join(filter(None, (storage.rstrip("/"), checkpoints)))
-        if started
+        if started and "imported" not in resolved
         else None,
         "config_json": _json(recipe),
+        "control": trial.control,
+        "place": trial.of,
     }
 
 
 def _accuracies(trial: TrialHistory) -> Row:
-    """Clean, robust and corrupted accuracy: of a confirm trial on test, else on validation."""
-    split = "test" if trial.planned["phase"] == "confirm" else "validation"
+    """Clean, robust and corrupted accuracy: of search trials on validation, else on test."""
+    split = "validation" if trial.planned["phase"] == "search" else "test"
     found: dict[str, list[float]] = {}
     for report in trial.in_order():
         rows = [
@@ -255,104 +310,8 @@ def _score(trial: TrialHistory, metric: str | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _ranges(trials: list[TrialHistory]) -> dict[str, Row]:
-    """Configuration -> the ranges that the search drew it from."""
-    found: dict[str, Row] = {}
-    for one in trials:
-        if one.planned.get("distributions"):
-            found.setdefault(one.planned["group"], one.planned["distributions"])
-    return found
-
-
-def _param_rows(trial: TrialHistory, of_group: Mapping[str, Row]) -> Iterator[Row]:
-    sampled = trial.planned.get("params") or {}
-    # Confirm trials repeat what the search drew, and are planned without the ranges.
-    ranges = trial.planned.get("distributions") or of_group.get(trial.planned["group"], {})
-    leaves = dict(_leaves(trial.planned.get("recipe", {}))) | sampled
-    for name in sorted(leaves):
-        value = leaves[name]
-        yield {
-            "trial": trial.number,
-            "name": name,
-            "value_num": float(value) if isinstance(value, int | float) else None,
-            "value_str": _text(value),
-            "kind": {bool: "bool", int: "int", float: "float"}.get(type(value), "cat"),
-            "distribution_json": _json(ranges.get(name)),
-            "sampled": name in sampled,
-        }
-
-
-def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{key}/")
-        else:
-            yield f"{path}{key}", value
-
-
-def _report_rows(trial: TrialHistory) -> Iterator[Row]:
-    wall_s = 0.0
-    for report in trial.in_order():
-        times = {key: float(report.get(key) or 0) for key in ("train_s", "eval_s")}
-        wall_s += sum(times.values())
-        values = (report.get("metrics") or {}) | times
-        for name in sorted(values):
-            split, slash, metric = name.partition("/")
-            known = bool(slash) and split in _SPLITS
-            yield {
-                "trial": trial.number,
-                "step": report["epoch"],
-                "epoch": float(report["epoch"]),
-                "wall_s": wall_s,
-                "split": split if known else None,
-                "metric": metric if known else name,
-                "value": values[name],
-                "rung": report.get("rung"),
-                "decision": report.get("decision"),
-            }
-
-
-def _evaluation_rows(trial: TrialHistory) -> Iterator[Row]:
-    for report in trial.in_order():
-        for position, row in enumerate(report.get("evaluations") or []):
-            correct, n = row.get("n_correct"), row.get("n_examples")
-            low, high = wilson_interval(correct, n) if correct is not None and n else (None, None)
-            place = {"trial": trial.number, "step": report["epoch"], "position": position}
-            yield {**row, **place, "ci_low": low, "ci_high": high}
-
-
-def _weight_rows(trial: TrialHistory) -> Iterator[Row]:
-    losses = list(trial.planned.get("recipe", {}).get("losses", {}))
-    for report in trial.in_order():
-        weights = report.get("weights") or {}
-        # The order of the recipe: main loss first.
-        for loss in sorted(weights, key=lambda one: losses.index(one) if one in losses else 99):
-            yield {"trial": trial.number, "step": report["epoch"], "loss": loss, **weights[loss]}
-
-
-def _widen(trials: pd.DataFrame, params: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
-    wide = trials.set_index("trial_id", drop=False)
-    for name in sorted(set(params.loc[params["sampled"], "name"])):
-        rows = params[params["name"] == name].set_index("trial_id")
-        numeric = (rows["kind"] != "cat").all()
-        values = rows["value_num"] if numeric else rows["value_str"].fillna(rows["value_num"])
-        wide[f"param.{name}"] = values.reindex(wide.index)
-    last = reports[reports["step"] == reports.groupby("trial_id")["step"].transform("max")]
-    names = last["metric"].where(last["split"].isna(), last["split"] + "/" + last["metric"])
-    for name in sorted(set(names)):
-        values = last[names == name].set_index("trial_id")["value"]
-        wide[f"metric.{name}"] = values.reindex(wide.index)
-    return wide.reset_index(drop=True)
-
-
 def _seconds(trial: TrialHistory, key: str) -> float:
     return sum(float(one.get(key) or 0) for one in trial.reports.values())
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, int | float):
-        return None
-    return value if isinstance(value, str) else _json(value)
 
 
 def _json(value: Any) -> str | None:

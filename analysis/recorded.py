@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from . import columns
 from .schema import schema
 
 
@@ -27,7 +28,6 @@ def _examples(folder: Path, study_id: str, trial: int) -> Iterator[Any]:
     path = folder / "trials" / f"{trial:04d}" / "examples.npz"
     if not path.is_file():
         return
-    fields = schema("examples", study_id)
     with np.load(path, allow_pickle=False) as file:
         for place, name in enumerate(file["names"].tolist()):
             own = {
@@ -36,7 +36,7 @@ def _examples(folder: Path, study_id: str, trial: int) -> Iterator[Any]:
                 if key.partition("/")[0] == str(place)
             }
             n = len(next(iter(own.values())))
-            yield _table(fields, n, study_id, trial, {"name": pa.repeat(name, n)} | own)
+            yield _table("examples", study_id, trial, n, {"name": pa.repeat(name, n)} | own)
 
 
 def _policies(folder: Path, study_id: str, trial: int) -> Iterator[Any]:
@@ -51,21 +51,10 @@ def _policies(folder: Path, study_id: str, trial: int) -> Iterator[Any]:
             continue  # cut off by a kill; its epoch is repeated
         # A trial that was started again may have repeated epochs.
         last[row["view"], row["epoch"], row["update"], row["policy"]] = row
-    fields = schema("policies", study_id)
-    columns = {one.name: [row.get(one.name) for row in last.values()] for one in fields}
-    yield _table(fields, len(last), study_id, trial, columns)
+    found = {name: [row.get(name) for row in last.values()] for name in schema("policies").names}
+    yield _table("policies", study_id, trial, len(last), found)
 
 
-def _table(fields: Any, n: int, study_id: str, trial: int, columns: dict[str, Any]) -> Any:
-    known = columns | {
-        "study_id": pa.repeat(study_id, n),
-        "trial_id": pa.repeat(f"{study_id}-{trial:04d}", n),
-    }
-
-    def column(field: Any) -> Any:
-        values = known.get(field.name)
-        if values is None:
-            return pa.nulls(n, field.type)
-        return values if isinstance(values, pa.Array) else pa.array(values).cast(field.type)
-
-    return pa.table([column(field) for field in fields], schema=fields)
+def _table(name: str, study_id: str, trial: int, n: int, found: dict[str, Any]) -> Any:
+    own = {"study_id": pa.repeat(study_id, n), "trial_id": pa.repeat(f"{study_id}-{trial:04d}", n)}
+    return columns.table(name, study_id, n, found | own)

@@ -25,6 +25,7 @@ from study.conductor import Conductor
 from study.ledger import Ledger, StudyLock, StudyStorageError
 from study.progress import Progress
 from study.provenance import check_same, data_of
+from study.refresh import Refresh
 from study.spec import Study, extended
 from study.spec import load as load_file
 from trainables.core.errors import SettingError
@@ -88,6 +89,11 @@ def load(folder: Path) -> Study:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise SettingError(f"{path} is damaged: it is no JSON.") from None
+    if isinstance(plain, dict) and "imported" in plain:
+        raise SettingError(
+            f"{folder} was imported from {plain['imported'].get('from')}: its trials cannot be "
+            "trained here. Read it with status, report, compare, python -m analysis."
+        )
     return Study.from_resolved(plain)
 
 
@@ -374,12 +380,13 @@ def _search(
         nodes.demand(nodes.check(folder, data_root, storage, data=data))
     metrics = Metrics(conductor)
     mirror = _mirror(folder, say)
+    tables = Refresh(folder, say)
     with Progress(conductor) as progress:
         turns = (
             progress.tick,
             metrics.tick,
             mirror,
-            _Refresh(folder).tick,
+            tables.tick,
             watch.Watch(conductor, folder).tick,
         )
 
@@ -387,9 +394,12 @@ def _search(
             for turn in turns:
                 turn()
 
-        engine.run(
-            conductor, folder, cluster=found, data_root=data_root, storage=storage, tick=tick
-        )
+        try:
+            engine.run(
+                conductor, folder, cluster=found, data_root=data_root, storage=storage, tick=tick
+            )
+        finally:
+            tables.end()
         metrics.tick(now=True)
         mirror(now=True)
 
@@ -422,23 +432,6 @@ def _mirror(folder: Path, say: Callable[[str], None]) -> Callable[..., None]:
             say(f"{problem} The study goes on; its copy there is older.")
 
     return tick
-
-
-class _Refresh:
-    """Writes the tables while the study runs, at most a twentieth of the time."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._next = monotonic() + 30
-
-    def tick(self) -> None:
-        began = monotonic()
-        if began < self._next:
-            return
-        from analysis.export import export
-
-        export(self._folder)
-        self._next = monotonic() + max(30.0, 20 * (monotonic() - began))
 
 
 def _begin(folder: Path, study: Study, data: Mapping[str, Any] | None) -> None:

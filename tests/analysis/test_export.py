@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.export import NotAStudyError, export, load_study, tables
+from analysis import columns
+from analysis.export import NotAStudyError, export, load_study, stored, tables
 from analysis.schema import TABLES, schema
+from analysis.tables import robustness_table
 
 from .fake_study import BASELINE, KL, TECATOR, Ledger, realistic, regression, row, three, tiny
 
@@ -226,6 +230,88 @@ def test_same_ledger_gives_the_same_bytes(tmp_path: Path) -> None:
     )
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "tables").iterdir()}
+
+
+def test_tables_that_were_deleted_come_back_the_same(tmp_path: Path) -> None:
+    realistic(tmp_path / "s")
+    export(tmp_path / "s")
+    before = files(tmp_path / "s")
+    shutil.rmtree(tmp_path / "s" / "tables")
+    export(tmp_path / "s")
+    assert files(tmp_path / "s") == before
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_tables_of_a_study_that_was_killed_and_resumed_are_those_of_the_whole(
+    tmp_path: Path, share: float
+) -> None:
+    realistic(tmp_path / "s")
+    export(tmp_path / "s")
+    whole = files(tmp_path / "s")
+    ledger = tmp_path / "s" / "ledger.jsonl"
+    text = ledger.read_bytes()
+    # Cut in the middle of a line.
+    ledger.write_bytes(text[: int(share * len(text))])
+    export(tmp_path / "s")
+    assert files(tmp_path / "s").keys() == whole.keys()
+    assert files(tmp_path / "s") != whole
+    ledger.write_bytes(text)
+    export(tmp_path / "s")
+    assert files(tmp_path / "s") == whole
+
+
+def test_large_tables_are_made_in_parts_of_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    realistic(tmp_path / "s")
+    whole = tables(tmp_path / "s")
+    monkeypatch.setattr(columns, "_PART", 7)
+    parts = tables(tmp_path / "s")
+    for name in ("reports", "evaluations", "weights"):
+        assert parts[name].column(0).num_chunks > 3
+        # As texts, in which NaN equals itself.
+        assert repr(parts[name].to_pylist()) == repr(whole[name].to_pylist())
+
+
+def test_metrics_that_come_and_go_stay_with_their_reports(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "s", [BASELINE])
+    trial = ledger.plan(BASELINE)
+    ledger.start(trial)
+    for epoch in (1, 2, 3):
+        probe = {"validation/pgd/accuracy": epoch / 10} if epoch == 2 else {}
+        ledger.report(trial, epoch, epoch / 4, metrics={"lr": float(epoch)} | probe)
+    rows = tables(tmp_path / "s")["reports"].to_pylist()
+    found = {(one["step"], one["split"], one["metric"]): one["value"] for one in rows}
+    assert len(found) == len(rows) == 3 * 6 + 1
+    assert found[2, "validation", "pgd/accuracy"] == 0.2
+    assert [found[step, None, "lr"] for step in (1, 2, 3)] == [1, 2, 3]
+    assert [found[step, "validation", "accuracy"] for step in (1, 2, 3)] == [0.25, 0.5, 0.75]
+
+
+def test_the_robustness_table_is_the_same_from_the_files(tmp_path: Path) -> None:
+    realistic(tmp_path / "s")
+    export(tmp_path / "s")
+    quick, slow = (robustness_table(one(tmp_path / "s")) for one in (stored, tables))
+    assert quick == slow
+    shutil.rmtree(tmp_path / "s" / "tables")
+    with pytest.raises(NotAStudyError, match="python -m analysis export"):
+        stored(tmp_path / "s")
+
+
+def test_what_a_killed_export_left_is_swept_away(tmp_path: Path) -> None:
+    tiny(tmp_path / "s")
+    (tmp_path / "s" / "tables").mkdir()
+    old, new = (tmp_path / "s" / "tables" / f".trials.{pid}.tmp" for pid in (1, 2))
+    for one in (old, new):
+        one.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    export(tmp_path / "s")
+    # Another process may still be writing the second.
+    assert (old.exists(), new.exists()) == (False, True)
+
+
 def test_files_have_the_schema_and_its_metadata(tmp_path: Path) -> None:
     tiny(tmp_path / "s")
     study_id = tables(tmp_path / "s")["studies"]["study_id"][0].as_py()
@@ -292,7 +378,9 @@ def test_study_without_trials(tmp_path: Path) -> None:
     made = tables(tmp_path / "s")
     assert made["studies"].num_rows == 1
     assert made["trials"].num_rows == made["evaluations"].num_rows == 0
-    assert len(load_study(tmp_path / "s").trials) == 0
+    study = load_study(tmp_path / "s")
+    assert len(study.trials) == len(study.examples) == len(study.policies) == 0
+    assert list(study.examples.columns) == schema("examples").names
 
 
 @pytest.mark.parametrize(

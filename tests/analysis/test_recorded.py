@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from analysis.export import export
+from analysis.export import export, load_study
 from analysis.schema import RECORDED, schema
 from trainables.core import records
 
@@ -77,6 +77,17 @@ def test_examples_of_all_benchmarks(tmp_path: Path) -> None:
     assert [one["l2"] for one in rows] == [None, None, None, 0.5, 0.25, 0.125]
     assert {one["trial_id"][-4:] for one in rows} == {"0001"}
     assert all(one["linf"] is None and one["prediction"] is None for one in rows)
+
+
+def test_frames_have_what_was_recorded(tmp_path: Path) -> None:
+    folder = study(tmp_path / "s")
+    judged = {"clean": {"number": torch.arange(3), "correct": torch.tensor([True, False, True])}}
+    records.write_examples(folder / "trials" / "0000" / "examples.npz", judged)
+    records.add_policies(folder / "trials" / "0000" / "policies.jsonl", 1, [policy()])
+    found = load_study(folder)
+    assert found.examples["correct"].tolist() == [True, False, True]
+    assert set(found.examples["trial_id"]) == {found.trials["trial_id"][0]}
+    assert list(found.policies["operations"][0]) == ["ShearX", "Invert"]
 
 
 def test_policies_of_repeated_epochs_count_once(tmp_path: Path) -> None:
