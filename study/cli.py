@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -505,16 +505,26 @@ def reproduce(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; runs/STUDY-TRIAL by default.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="End with 1 where any figure differs.")
+    ] = False,
     device: Device = "auto",
     data_root: DataRoot = "",
     as_json: Json = False,
 ) -> None:
     """Train one trial of a study again, as far as it went, and compare what it reports.
 
-    Example: python -m study reproduce studies/quickstart 7
+    Weights, order and views come from the trial's seed: with the same versions on the same kind of
+    processor every figure is the same to the last digit. With --check a difference ends with 1.
+
+    Examples:
+
+      python -m study reproduce studies/quickstart 7
+
+      python -m study reproduce studies/quickstart 7 --check
     """
     with _clear_errors():
-        from study import life, single
+        from study import life, reproducing, single
 
         planned, reported = life.trial(folder, trial)
         target = out or Path("runs") / f"{folder.resolve().name}-{trial:04d}"
@@ -527,13 +537,113 @@ def reproduce(
             say=_say,
         )
         rows = single.compared(training, reported)
+        found = reproducing.differences(training.reports, reported)
+        same = not found
+        versions = reproducing.other_versions(folder)
         if as_json:
-            _out({"folder": str(target), "metrics": rows}, True)
+            plain = {"same": same, "differences": found, "other_versions": versions}
+            _out({"folder": str(target), "metrics": rows} | plain, True)
+        else:
+            for row in rows:
+                typer.echo(f"{row['metric']}: {row['then']:.6g} then, {row['now']:.6g} now")
+            typer.echo(reproducing.verdict(found, versions))
+        if check and not same:
+            raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR DIR...", help="Studies; the first is the reference."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Studies side by side: which settings differ, and by how much the results of common arms do.
+
+    Paired by seed where seeds, data and split are the same; figures of other test sets or of other
+    benchmarks are not compared, and the table says why.
+
+    Example: python -m study compare studies/quickstart studies/quickstart-wide
+    """
+    with _clear_errors():
+        from analysis import compare as comparing
+
+        if len(folders) < 2:
+            raise typer.BadParameter(f"needs two studies or more, found {len(folders)}")
+        found = comparing.compare(folders)
+        if as_json:
+            _out(comparing.to_plain(found), True)
             return
-        for row in rows:
-            typer.echo(f"{row['metric']}: {row['then']:.6g} then, {row['now']:.6g} now")
-        same = all(row["then"] == row["now"] for row in rows)
-        typer.echo("Equal to the last digit." if same else "Not equal; see the versions in report.")
+        from analysis import formats
+
+        for grid in comparing.grids(found):
+            formats.console().print(formats.to_rich(grid))
+
+
+@app.command("import")
+def import_(
+    experiment: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="Folder of a Ray Tune experiment.")
+    ],
+    root: Annotated[Path, typer.Option(help="Where studies live.")] = Path("studies"),
+    name: Annotated[str, typer.Option(help="Of the study; the folder's by default.")] = "",
+    metric: Annotated[str, typer.Option(help="What the search went by.")] = "",
+    mode: Annotated[str, typer.Option(help="max or min; min for losses and errors.")] = "",
+    arm: Annotated[str, typer.Option(help="Setting that tells arms apart: config/method.")] = "",
+    weighter: Annotated[str, typer.Option(help="Setting that names the weighter.")] = "",
+    seed: Annotated[str, typer.Option(help="Setting that is the seed: config/seed.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a study of a plain Ray Tune experiment, for tables, report, status, query and compare.
+
+    Figures are validation figures unless they are called train/… or test/…; no pickle is opened.
+
+    Example: python -m study import ~/ray_results/my_sweep --arm config/loss --seed config/seed
+    """
+    with _clear_errors():
+        from analysis.export import export
+        from study.importing import import_ray
+
+        folder = import_ray(
+            experiment,
+            root,
+            name=name,
+            metric=metric,
+            mode=mode,
+            arm=arm,
+            weighter=weighter,
+            seed=seed,
+            say=_say,
+        )
+        export(folder)
+        _say(f"Next: {_me()} report {folder}")
+        _out({"folder": str(folder)} if as_json else str(folder), as_json)
+
+
+@app.command()
+def export(
+    folder: Folder,
+    arm: Annotated[str, typer.Option(help="Arm, or arm × weighter; the best by default.")] = "",
+    trial: Annotated[int | None, typer.Option(help="Number of one trial instead.")] = None,
+    best: Annotated[bool, typer.Option("--best/--last", help="Which checkpoint.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="A new folder; DIR/export/ARM by default.")
+    ] = None,
+    data_root: DataRoot = "",
+    as_json: Json = False,
+) -> None:
+    """Write a trained model for others: its weights alone, and a card that says what it is worth.
+
+    Example: python -m study export studies/quickstart --arm adversarial
+    """
+    with _clear_errors():
+        from study import life
+        from study.exporting import export_model
+
+        life.load(folder)
+        found = export_model(folder, arm=arm, trial=trial, best=best, out=out, data_root=data_root)
+        _out({"folder": str(found)} if as_json else str(found), as_json)
 
 
 @app.command()
@@ -543,9 +653,9 @@ def report(folder: Folder, as_json: Json = False) -> None:
     Example: python -m study report studies/quickstart
     """
     with _clear_errors():
-        from study import life
+        from study import standing
 
-        life.load(folder)
+        standing.resolved(folder)
         _tell(folder, as_json)
 
 
@@ -883,9 +993,14 @@ def _plan(found: Any) -> str:
     epochs = arms * (asked + again) * found.epochs
     return (
         f"{found.study}: {arms} arms ({', '.join(one.name for one in found.arms)}); "
-        f"{asked} trial{'' if asked == 1 else 's'} each, then {again} on fresh seeds each; "
+        f"{asked} trial{'' if asked == 1 else 's'} each, then {again} on fresh seeds each"
+        f"{_with(found.confirm.controls)}; "
         f"{arms * (asked + again)} trials of at most {found.epochs} epochs ({epochs} in all)"
     )
+
+
+def _with(controls: Sequence[str]) -> str:
+    return f" and as many for each control ({', '.join(controls)})" if controls else ""
 
 
 def _toy(text: str) -> tuple[str, ...]:
