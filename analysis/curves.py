@@ -91,13 +91,14 @@ def learning_curves(tables: Mapping[str, Any]) -> Figure:
 
 def _curves(reports: Any, metric: str) -> tuple[dict[str, list[tuple[int, float]]], list[int]]:
     """Trial -> (epoch, value) of one metric, and the epochs at which the scheduler had a rung."""
+    import pyarrow.compute as pc
+
+    rungs = pc.unique(reports.filter(pc.is_valid(reports["rung"]))["step"]).to_pylist()
+    split, _, name = metric.partition("/")
+    of_metric = pc.and_(pc.equal(reports["split"], split), pc.equal(reports["metric"], name))
     curves: dict[str, list[tuple[int, float]]] = {}
-    rungs = set()
-    for row in reports.select(["trial_id", "step", "split", "metric", "value", "rung"]).to_pylist():
-        if row["rung"] is not None:
-            rungs.add(row["step"])
-        name = row["metric"] if row["split"] is None else f"{row['split']}/{row['metric']}"
-        if name == metric and row["value"] is not None:
+    for row in reports.filter(of_metric).select(["trial_id", "step", "value"]).to_pylist():
+        if row["value"] is not None:
             curves.setdefault(row["trial_id"], []).append((row["step"], row["value"]))
     return curves, sorted(rungs)
 

@@ -263,9 +263,11 @@ def _row(row: Any) -> Any:
 def _shared(event: Event) -> Event:
     """The same with one text for equal keys: events of a long study are mostly their keys."""
     event = _interned(event)
-    for key in ("metrics", "weights", "recipe"):
+    for key in ("metrics", "weights"):
         if isinstance(event.get(key), dict):
             event[key] = _interned(event[key])
+    if "recipe" in event:
+        event["recipe"] = _deeply(event["recipe"])
     if "weights" in event and isinstance(event["weights"], dict):
         found = event["weights"].items()
         event["weights"] = {k: _interned(v) if isinstance(v, dict) else v for k, v in found}
@@ -273,6 +275,15 @@ def _shared(event: Event) -> Event:
         rows = event["evaluations"]
         event["evaluations"] = [_interned(v) if isinstance(v, dict) else v for v in rows]
     return event
+
+
+def _deeply(value: Any) -> Any:
+    """Keys and texts of a recipe, most of which thousands of trials share."""
+    if isinstance(value, dict):
+        return {intern(key): _deeply(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_deeply(one) for one in value]
+    return intern(value) if type(value) is str else value
 
 
 def _interned(found: dict[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,8 @@ def _protocol(benchmark: Benchmark) -> str:
     if benchmark.source:
         origin = {"official": "read from the official files"}
         parts.append(origin.get(benchmark.source, "made here, not the official files"))
-    parts.append(f"{benchmark.n_examples} examples")
+    n = benchmark.n_examples
+    parts.append(f"{n} examples" if n else "on how many examples is not known")
     return f"{benchmark.name}: {', '.join(part for part in parts if part)}."
 
 

@@ -383,7 +383,8 @@ def _benchmark(name: str, rows: list[Row], configs: tuple[Row, ...]) -> Benchmar
         eps_text=first["eps_text"],
         steps=first["steps"],
         restarts=first["restarts"],
-        n_examples=min(row["n_examples"] for row in rows),
+        # Imported figures do not say on how many examples they were measured: 0.
+        n_examples=min(row["n_examples"] or 0 for row in rows),
         unreliable=any(row["unreliable"] for row in rows),
         configs=configs,
         metric=metric_of(first["metric"]),

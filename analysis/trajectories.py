@@ -81,11 +81,16 @@ def policies(tables: Mapping[str, Any]) -> Figure:
 
 def _curves(tables: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
     """Arm and weighter -> figure -> trial -> [(epoch, value)]."""
+    import pyarrow.compute as pc
+
     of = {one["trial_id"]: label for label, rows in chosen(tables).items() for one in rows}
     found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for row in tables["reports"].to_pylist():
+    reports = tables["reports"]
+    of_views = pc.match_substring(reports["metric"], "/")
+    of_views = pc.and_(pc.equal(reports["split"], "train"), of_views)
+    for row in reports.filter(of_views).to_pylist():
         name = str(row["metric"]).rpartition("/")[2]
-        if row["split"] != "train" or "/" not in row["metric"] or name not in PANELS:
+        if name not in PANELS:
             continue
         if row["trial_id"] in of and row["value"] is not None and math.isfinite(row["value"]):
             curves = found.setdefault(of[row["trial_id"]], {}).setdefault(name, {})

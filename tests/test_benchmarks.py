@@ -393,3 +393,64 @@ def test_a_trial_of_nothing_reports_what_a_training_would() -> None:
     # Rising and the same for all, so that no schedule stops a trial.
     values = [engine.figures(epoch)[engine.METRIC] for epoch in range(1, 100)]
     assert values == sorted(values)
+
+
+# --- analysis ---------------------------------------------------------------------------------
+
+
+def test_both_sides_of_analysis_hold_the_same_figures(tmp_path: Path) -> None:
+    from analysis.export import export, tables
+    from benchmarks import analysis
+
+    analysis.write_ours(tmp_path / "large", analysis.trials(40, 3), 3)
+    made = tables(tmp_path / "large")
+    ours = {
+        (int(row["trial_id"][-4:]), row["step"], row["split"], row["metric"]): row["value"]
+        for row in made["reports"].to_pylist()
+    }
+    for one in analysis.trials(40, 3):
+        results = list(analysis._results(one, "id", one.recipe))
+        assert [row["training_iteration"] for row in results] == [1, 2, 3]
+        for row in results:
+            for name in analysis.METRICS:
+                split, _, metric = name.partition("/")
+                assert ours[one.number, row["training_iteration"], split, metric] == row[name]
+        figures = [key for key, value in results[0].items() if isinstance(value, float)]
+        # Thirty columns and three times of Ray's.
+        assert len(figures) == 30 + 3
+    export(tmp_path / "large")
+    quick = analysis.from_parquet(tmp_path / "large")()
+    assert analysis.difference([quick, analysis.from_ledger(tmp_path / "large")()]) == 0
+    assert len(quick) == len(analysis.ARMS)
+
+
+def test_tables_with_other_rows_or_figures_are_seen() -> None:
+    from benchmarks import analysis
+
+    assert analysis.difference([{"a": {"clean": 0.5}}, {"a": {"clean": 0.75}}]) == 0.25
+    with pytest.raises(SystemExit, match="other rows or columns"):
+        analysis.difference([{"a": {"clean": 0.5}}, {"a": {"pgd": 0.5}}])
+
+
+@pytest.mark.slow  # a process for each figure, and Ray's files
+def test_analysis_measures_every_subject() -> None:
+    sizes = ["--trials", "40", "--reports", "2", "--rounds", "1", "--json"]
+    found = subprocess.run(
+        [sys.executable, "-m", "benchmarks.analysis", *sizes],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    report = json.loads(found.stdout)
+    assert len(report["figures"]) == 5
+    for one in report["figures"]:
+        assert 0 < one["low"] <= one["seconds"] <= one["high"]
+        assert one["wall_s"] > 0 and one["peak_mib"] > 10
+    assert set(report["bytes"]) == {"ledger", "Parquet", "Ray"}
+    assert report["largest_difference"] < 1e-12
+    from benchmarks import analysis
+
+    assert "peak MiB" in analysis.text(report).splitlines()[0]
