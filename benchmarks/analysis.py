@@ -437,7 +437,7 @@ class Figure:
 
 
 def _alone(subject: str, folder: Path) -> tuple[tuple[float, float, float], Means]:
-    """Processor and wall seconds, peak memory in MiB and what was found, by a process of its own."""
+    """Processor and wall seconds, peak memory in MiB and the means, by a process of its own."""
     command = [sys.executable, "-m", "benchmarks.analysis", "--child", subject, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
