@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["NothingToPlotError", "clean_robust", "learning_curves", "save", "write_figures"]
 
 
+MARGIN = 0.1  # around all that is drawn, in inches
+
+
 @dataclass(frozen=True)
 class Plot:
     """A figure of the report: how it is drawn, and what stands beside it.
@@ -66,26 +69,26 @@ def write_figures(tables: Mapping[str, Any], folder: Path) -> tuple[dict[str, Pa
                 notes.append(f"No figure {name}: {reason}.")
             continue
         paths[name] = folder / f"{name}.svg"
-        save(figure, paths[name])
-        save(figure, paths[name].with_suffix(".png"))
+        save(figure, paths[name], paths[name].with_suffix(".png"))
     return paths, notes
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure in the format of the path's suffix; the same figure gives the same SVG."""
+def save(figure: Figure, *paths: Path) -> None:
+    """Write the figure in the format of each path; the same figure gives the same SVG."""
     from matplotlib import rc_context
 
-    date = {"Date": None} if path.suffix == ".svg" else None
-    temporary = path.with_name(f".{path.name}.tmp")
     with rc_context(STYLE):
-        if figure.get_layout_engine() is not None:
-            # Placed once and then left alone: every writing would place all of it again.
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
-        figure.savefig(
-            temporary, format=path.suffix[1:], metadata=date, dpi=160, bbox_inches="tight"
-        )
-    temporary.replace(path)
+        # Placed and measured once: every writing would do all of it again.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(MARGIN)
+        for path in paths:
+            date = {"Date": None} if path.suffix == ".svg" else None
+            temporary = path.with_name(f".{path.name}.tmp")
+            figure.savefig(
+                temporary, format=path.suffix[1:], metadata=date, dpi=160, bbox_inches=box
+            )
+            temporary.replace(path)
 
 
 # In the order of the report: the answer, how it came about, what stands behind it.
