@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from analysis import __main__ as analysis_cli
 from study import cli, life, spec
-from study.cli import _toy
+from study.commands.running import toy_size
 
 from .study.in_process import STORAGE, Runner
 from .test_docs import PAGES, ROOT, blocks
@@ -73,7 +73,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("pages")
     path = spec.find("quickstart")
     text = path.read_text(encoding="utf-8")
-    changes = [one for one in _toy(text) if not one.startswith("study=")]
+    changes = [one for one in toy_size(text) if not one.startswith("study=")]
     study = spec.load(
         path, (*changes, "data.limit=60", "training.epochs=3", "schedule.max_epochs=3")
     )

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.tables import robustness_table
 from study import life, spec
-from study.cli import _toy
+from study.commands.running import toy_size
 from trainables.core.errors import MissingDataError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_a_preset_runs_at_toy_size(
     if name in SMALL:
         monkeypatch.setenv("STUDY_DATA", str(small_root))
     tiny = ("training.epochs=1", "schedule.max_epochs=1", "probe.limit=4", "test.limit=4")
-    study = spec.load(path, (*_toy(text), *SMALL.get(name, ()), *REAL.get(name, ()), *tiny))
+    study = spec.load(path, (*toy_size(text), *SMALL.get(name, ()), *REAL.get(name, ()), *tiny))
     try:
         data = life.rehearse(study, "", address="local", cpus=1)
     except MissingDataError as error:

@@ -1,0 +1,1 @@
+"""The commands of `python -m study`, by what they are for; each is a function that typer reads."""
