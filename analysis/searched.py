@@ -10,10 +10,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 from .style import Label
+from .tables import finalists
 
 Row = dict[str, Any]
 Setting = float | str
@@ -96,26 +96,13 @@ def ranges(tables: Mapping[str, Any]) -> dict[str, Row]:
 
 
 def confirmed(tables: Mapping[str, Any]) -> dict[Label, list[Row]]:
-    """Arm and weighter -> the trials of `trials` that confirm its configuration, one per seed.
-
-    Of several confirmed configurations it is the one that the robustness table shows: sound on all
-    seeds before others, then the best by the mean of the search's metric.
-    """
-    study = tables["studies"].to_pylist()[0]
-    sign = -1.0 if study["goal"] == "min" else 1.0
-    groups: dict[Label, dict[str, list[Row]]] = {}
+    """Arm and weighter -> the trials that confirm the configuration that tables show."""
+    mine: dict[Label, list[Row]] = {}
     for one in _trials(tables):
         if one["phase"] == "confirm":
-            of = groups.setdefault((one["arm"], one["weighter"]), {})
-            of.setdefault(one["group_id"], []).append(one)
-
-    def rank(group: Sequence[Row]) -> tuple[bool, float]:
-        scores = [one["score"] for one in group if one["score"] is not None]
-        finite = [one for one in scores if math.isfinite(one)]
-        sound = bool(scores) and len(finite) == len(scores)
-        return sound, sign * fmean(finite) if finite else -math.inf
-
-    return {label: max(of.values(), key=rank) for label, of in groups.items()}
+            mine.setdefault((one["arm"], one["weighter"]), []).append(one)
+    goal = str(tables["studies"]["goal"][0].as_py())
+    return {label: finalists(rows, goal) for label, rows in mine.items()}
 
 
 def picked(tables: Mapping[str, Any], found: Sequence[Run]) -> dict[Label, Run]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
@@ -431,16 +431,24 @@ def _chosen(
         ranked = [one for one in mine if one["phase"] == "search" and one["state"] != "FAIL"]
         ranked = [one for one in ranked if _finite(one["score"]) and figures.of(one, split)]
         return [max(ranked, key=lambda one: sign * one["score"])] if ranked else []
+    return finalists([one for one in mine if one["phase"] == "confirm"], study["goal"])
+
+
+def finalists(trials: Sequence[Row], goal: str) -> list[Row]:
+    """Of an arm's confirmed trials those of one configuration: the one that tables show.
+
+    One that is sound on all seeds comes before others, then the best by the mean of the search's
+    metric, which is a validation figure; `goal` is min or max.
+    """
+    sign = -1.0 if goal == "min" else 1.0
     groups: dict[str, list[Row]] = {}
-    for one in mine:
-        if one["phase"] == "confirm":
-            groups.setdefault(one["group_id"], []).append(one)
+    for one in trials:
+        groups.setdefault(one["group_id"], []).append(one)
 
     def rank(group: list[Row]) -> tuple[bool, float]:
-        # A configuration that diverged on a seed comes after those that never did.
         scores = [one["score"] for one in group if one["score"] is not None]
-        sound = bool(scores) and all(math.isfinite(score) for score in scores)
-        finite = [score for score in scores if math.isfinite(score)]
+        finite = [one for one in scores if math.isfinite(one)]
+        sound = bool(scores) and len(finite) == len(scores)
         return sound, sign * fmean(finite) if finite else -math.inf
 
     return max(groups.values(), key=rank, default=[])
