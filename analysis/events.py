@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sys import intern
@@ -63,27 +63,66 @@ def read(path: str | Path) -> Events:
         raise LedgerError(f"{path}: no ledger here; a study's folder holds {FILE}") from None
     events = Events()
     with file, _uncollected():
-        for number, whole in enumerate(file, start=1):
-            line = whole.removesuffix(b"\n")
-            if line == whole:
-                events.torn_bytes = len(line)
-                break
-            try:
-                events.append(decode(line))
-            except LedgerError as error:
-                # With more behind it, be it unfinished, this one is not the last.
-                if isinstance(error, _NotJsonError) and not file.read(1):
-                    events.torn_bytes = len(whole)
-                    break
-                raise LedgerError(f"{path}, line {number}: {error}") from None
-            if number == 1:
-                check_study(path, events[0])
-            elif events[-1]["event"] == "upgraded":
-                _check_version(path, events[-1])
+        while lines := file.readlines(_AT_ONCE):
+            unfinished = b"" if lines[-1].endswith(b"\n") else lines.pop()
+            found = _together(lines)
+            if found is None:
+                more = bool(unfinished or file.peek(1))
+                found, events.torn_bytes = _one_by_one(path, lines, len(events), more)
+            events += found
+            if unfinished:
+                events.torn_bytes = len(unfinished)
+    for number, event in enumerate(events):
+        if number == 0:
+            check_study(path, event)
+        elif event["event"] == "upgraded":
+            _check_version(path, event)
     if not events:
         raise LedgerError(f"{path}: the ledger holds no study; nothing was recorded in it")
     events[:] = upgraded(events)
     return events
+
+
+def _together(lines: Sequence[bytes]) -> list[Event] | None:
+    """The events of whole lines, decoded in one go; None where one of them needs a closer look.
+
+    That takes half the time, and events decoded together share the texts of their keys.
+    """
+    try:
+        text = b",".join(lines).decode("utf-8")
+        found: list[Event] = _DECODER.decode(f"[{text}]")
+    except (ValueError, RecursionError):
+        return None
+    # A broken line may be mended by the next one.
+    if len(found) != len(lines) or not all(line.startswith(b"{") for line in lines):
+        return None
+    if not all(_is_event(one) for one in found):
+        return None
+    for event in found:
+        if "recipe" in event:
+            event["recipe"] = _deeply(event["recipe"])
+    if "NaN" in text or "Infinity" in text:
+        found = [_measured(one) for one in found]
+    return found
+
+
+def _one_by_one(
+    path: Path, lines: Sequence[bytes], before: int, more: bool
+) -> tuple[list[Event], int]:
+    """The events of lines of which one is damaged, and the bytes of the last if it is that one.
+
+    `before` is how many lines came before these; `more`: something follows, be it unfinished.
+    """
+    found: list[Event] = []
+    for place, line in enumerate(lines):
+        try:
+            found.append(decode(line.removesuffix(b"\n")))
+        except LedgerError as error:
+            last = place + 1 == len(lines) and not more
+            if isinstance(error, _NotJsonError) and last:
+                return found, len(line)
+            raise LedgerError(f"{path}, line {before + place + 1}: {error}") from None
+    return found, 0
 
 
 @contextmanager
@@ -176,13 +215,25 @@ def decode(line: str | bytes) -> Event:
     for key in ("event", "time"):
         if not isinstance(event.get(key), str):
             raise LedgerError(f"an event without {key!r}: {_start(line)}")
-    if "NaN" in text or "Infinity" in text:
-        for key in ("metrics", "weights"):
-            if key in event:
-                event[key] = _numbers(event[key])
-        if isinstance(event.get("evaluations"), list):
-            event["evaluations"] = [_row(row) for row in event["evaluations"]]
-    return _shared(event)
+    return _shared(_measured(event) if "NaN" in text or "Infinity" in text else event)
+
+
+def _is_event(found: Any) -> bool:
+    return (
+        isinstance(found, dict)
+        and isinstance(found.get("event"), str)
+        and isinstance(found.get("time"), str)
+    )
+
+
+def _measured(event: Event) -> Event:
+    """The event with its measurements as numbers, also those that JSON has no word for."""
+    for key in ("metrics", "weights"):
+        if key in event:
+            event[key] = _numbers(event[key])
+    if isinstance(event.get("evaluations"), list):
+        event["evaluations"] = [_row(row) for row in event["evaluations"]]
+    return event
 
 
 _MEASURED = ("metrics", "weights", "evaluations")
@@ -198,6 +249,8 @@ _TEXTS = (
     "protocol",
     "source",
 )
+# Bytes of a ledger that are decoded in one go.
+_AT_ONCE = 2**20
 _SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 

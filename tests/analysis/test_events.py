@@ -151,6 +151,28 @@ def test_a_damaged_line_before_the_last_is_an_error(
     assert str(caught.value).startswith(f"{path}, line 2: ")
 
 
+def test_two_broken_lines_do_not_mend_each_other(tmp_path: Path) -> None:
+    first = '{"event":"report","time":"now","metrics":[{}'
+    path = write(tmp_path / "ledger.jsonl", encode(STUDY), first, "{}]}", encode(REPORT))
+    with pytest.raises(LedgerError, match=r"line 2: not valid JSON"):
+        read(path)
+
+
+def test_a_ledger_of_many_pieces_is_read_as_line_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [encode(STUDY), *(encode(REPORT | {"epoch": one}) for one in range(50))]
+    path = write(tmp_path / "ledger.jsonl", *lines, '{"eve', end=b"")
+    whole = read(path)
+    monkeypatch.setattr("analysis.events._AT_ONCE", 700)
+    found = read(path)
+    assert repr(found) == repr(whole) == repr([decode(one) for one in lines])
+    assert found.torn_bytes == whole.torn_bytes == 5
+    path.write_bytes(path.read_bytes().replace(b'"epoch":33', b'"epoch":3 3'))
+    with pytest.raises(LedgerError, match=r"line 35: not valid JSON"):
+        read(path)
+
+
 def test_a_finished_last_line_that_is_no_event_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="line 2: an event without 'event'"):
         read(write(tmp_path / "ledger.jsonl", encode(STUDY), b'{"time":"now"}'))
