@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, field
 from io import StringIO
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 # Before anything that imports Ray: it sets what Ray reads from the environment.
@@ -89,22 +89,19 @@ def figures(epoch: int) -> dict[str, float]:
 
 
 class Nothing(Trial):
-    """Our trial that reports and does no more; it takes its plan and answers as `Trial` does."""
+    """Our trial that reports and does no more."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Read the plan."""
-        self.plan = json.loads(config["plan"])
-        self.done = int(self.plan["reported"])
+    def begin(self) -> None:
+        """Nothing to build."""
+        self.training = cast(Training, self)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Read another plan."""
-        self.setup(new_config)
-        return True
+    def close(self) -> None:
+        """Nothing to end."""
 
-    def step(self) -> dict[str, Any]:
-        """Twenty figures as text, as the engine expects them."""
-        self.done += 1
-        found = figures(self.done)
+    def _report(self) -> dict[str, Any]:
+        """Twenty figures, as a training reports them."""
+        self.sent += 1
+        found = figures(self.sent)
         weights = {
             label: {
                 name.partition("/")[2]: value
@@ -113,8 +110,8 @@ class Nothing(Trial):
             }
             for label in ("main", "kl")
         }
-        report: dict[str, Any] = {
-            "epoch": self.done,
+        return {
+            "epoch": self.sent,
             "metrics": {name: found[name] for name in (METRIC, *NAMES[:5])},
             "weights": weights,
             "evaluations": [],
@@ -122,7 +119,6 @@ class Nothing(Trial):
             "eval_s": 0.01,
             "summary": {"num_params": 1000, "peak_mem_bytes": None},
         }
-        return {"epoch": self.done, "report": json.dumps(report)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing to keep."""
@@ -502,7 +498,7 @@ def resume(folder: Path, trials: int, epochs: int, sampler: str) -> dict[str, fl
             trial.setup({"plan": plan(conductor, one, str(folder), "")})
             last = one.number == trials - 1
             for _ in range(epochs - last):
-                conductor.report(one.number, json.loads(trial.step()["report"]))
+                conductor.report(one.number, *json.loads(trial.step()["reports"]))
             if last:
                 break
     began = perf_counter()

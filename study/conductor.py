@@ -123,6 +123,10 @@ class Conductor:
         """The epochs after which a trial of the search may be stopped or has to wait."""
         return self._schedules[0].rungs()
 
+    def decided_at(self, trial: Trial) -> list[int] | None:
+        """The epochs after which the trial may be stopped, diverged or not; None: any."""
+        return self._of(trial).judged()
+
     @property
     def searching(self) -> int:
         """How many trials the search has in all, as far as is known."""
@@ -802,8 +806,19 @@ class Conductor:
             self._close(trial, event["state"], event["reason"])
 
 
-def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str, storage: str = "") -> str:
-    """What a trial's process needs to know, as JSON text: Ray neither flattens nor merges it."""
+def plan(
+    conductor: Conductor,
+    trial: Trial,
+    folder: str,
+    data_root: str,
+    storage: str = "",
+    *,
+    ahead: bool = False,
+) -> str:
+    """What a trial's process needs to know, as JSON text: Ray neither flattens nor merges it.
+
+    `ahead`: it need not wait for answers that are known beforehand.
+    """
     study = conductor.study
     search = trial.phase == "search"
     # A metric that is a benchmark's figure is needed at the end of a confirmed trial, too.
@@ -823,6 +838,7 @@ def plan(conductor: Conductor, trial: Trial, folder: str, data_root: str, storag
             "memory": study.resources.memory,
             "processes": study.resources.processes,
             "reported": trial.epoch,
+            "decided_at": conductor.decided_at(trial) if ahead else None,
             "benchmarks": list(study.benchmarks),
             "probe_benchmarks": study.probe.benchmarks,
             "probe_at": probe_at,

@@ -169,7 +169,10 @@ class _Run:
         if trial is None:
             return None
         self._numbers[trial_id] = trial.number
-        return {"plan": plan(self.conductor, trial, str(self.folder), self.data_root, self.storage)}
+        found = plan(
+            self.conductor, trial, str(self.folder), self.data_root, self.storage, ahead=True
+        )
+        return {"plan": found}
 
     def result(self, trial_id: str, result: dict[str, Any]) -> bool:
         number = self.number(trial_id)
@@ -184,7 +187,7 @@ class _Run:
                     number, failure["type"], failure["traceback"], failure["class"]
                 )
             return False
-        return self.conductor.report(number, json.loads(result["report"]))
+        return all(self.conductor.report(number, one) for one in json.loads(result["reports"]))
 
 
 def _lost(trial: Any) -> tuple[str, str]:

@@ -66,6 +66,9 @@ class Median(Judge):
         # By epoch the means until then of all trials that came as far, ascending.
         self._means: dict[int, list[float]] = {}
 
+    def judged(self) -> None:
+        """Any epoch."""
+
     def _compare(self, trial: int, epoch: int, value: float) -> Verdict:
         curve = self._curves.setdefault(trial, _Curve())
         signed = self._sign * value

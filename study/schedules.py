@@ -58,6 +58,9 @@ class Schedule(Protocol):
     def rung(self, epoch: int) -> int | None:
         """The rung at this epoch, which is the epoch itself, or None between rungs."""
 
+    def judged(self) -> list[int] | None:
+        """The epochs after which a sound trial may not go on; None: any."""
+
     def promotable(self) -> int | None:
         """A paused trial that may go on now, or None."""
 
@@ -143,6 +146,10 @@ class Judge(ABC):
     def rung(self, epoch: int) -> int | None:
         """The rung at this epoch, which is the epoch itself, or None between rungs."""
         return epoch if epoch in self._rungs else None
+
+    def judged(self) -> list[int] | None:
+        """The epochs after which a sound trial may not go on: the rungs and the last one."""
+        return [*self._rungs, self.max_epochs]
 
     def promotable(self) -> int | None:
         """None: no trial is paused."""

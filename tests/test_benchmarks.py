@@ -379,8 +379,8 @@ def test_a_trial_of_nothing_reports_what_a_training_would() -> None:
     from benchmarks import engine
 
     trial = engine.Nothing.__new__(engine.Nothing)
-    trial.setup({"plan": json.dumps({"reported": 3})})
-    report = json.loads(trial.step()["report"])
+    trial.setup({"plan": json.dumps({"name": "nothing", "reported": 3})})
+    (report,) = json.loads(trial.step()["reports"])
     inner = {name for one in report["weights"].values() for name in one}
     assert report["epoch"] == 4
     assert len(report["metrics"]) + sum(map(len, report["weights"].values())) == 20

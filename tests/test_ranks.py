@@ -173,16 +173,16 @@ def test_a_trial_of_two_processes(
     ranks.close()
     recipe = RECIPE | {"architecture": {"name": "MLP", "hidden": [8]}}
     single = Trial(config(tmp_path / "one", recipe))
-    wanted = [json.loads(single.train()["report"])["metrics"] for _ in range(2)]
+    wanted = [json.loads(single.train()["reports"])[0]["metrics"] for _ in range(2)]
     trial = Trial(config(tmp_path / "two", recipe, processes=2, cpus=2))
     try:
-        found = json.loads(trial.train()["report"])["metrics"]
+        found = json.loads(trial.train()["reports"])[0]["metrics"]
         assert found["validation/loss"] == pytest.approx(wanted[0]["validation/loss"], abs=1e-5)
         other = process_of(trial)
         # A trial that has none of its own ends those of the one before.
         trial.reset_config(config(tmp_path / "one", recipe, reported=1))
         assert other.poll() is not None
-        found = json.loads(trial.train()["report"])["metrics"]
+        found = json.loads(trial.train()["reports"])[0]["metrics"]
         assert found["validation/loss"] == wanted[1]["validation/loss"]
         trial.reset_config(config(tmp_path / "three", recipe, processes=2, cpus=2))
         trial.train()

@@ -81,7 +81,7 @@ def reports(trial: Trial, count: int) -> list[Tree]:
     for _ in range(count):
         result = trial.step()
         assert "failure" not in result, result
-        found.append(json.loads(result["report"]))
+        found += json.loads(result["reports"])
     return found
 
 
@@ -93,6 +93,43 @@ def timeless(found: list[Tree]) -> list[Tree]:
         for row in one["evaluations"]:
             del row["duration_s"]
     return found
+
+
+def test_short_epochs_are_reported_together_up_to_one_that_is_decided_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.trial.AHEAD_S", 1000.0)
+    one_by_one = reports(Trial(config(tmp_path / "a", probe_at=[])), 4)
+    trial = Trial(config(tmp_path / "b", probe_at=[], decided_at=[3, 4]))
+    first, second = (json.loads(trial.step()["reports"]) for _ in range(2))
+    assert [one["epoch"] for one in (*first, *second)] == [1, 2, 3, 4]
+    assert len(first) == 3
+    assert timeless(first + second) == timeless(one_by_one)
+    # Where epochs take longer, each is told of at once.
+    monkeypatch.setattr("trainables.trial.AHEAD_S", 0.0)
+    trial.reset_config(config(tmp_path / "c", probe_at=[], decided_at=[4]))
+    assert len(reports(trial, 1)) == 1
+
+
+def test_what_was_trained_before_an_error_is_reported_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.trial.AHEAD_S", 1000.0)
+    asked = config(tmp_path, probe_benchmarks=["nonsense"], probe_at=[2], decided_at=[4])
+    trial = Trial(asked)
+    assert [one["epoch"] for one in json.loads(trial.step()["reports"])] == [1]
+    assert "nonsense" in trial.step()["failure"]
+
+
+def test_a_diverged_epoch_is_reported_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.trial.AHEAD_S", 1000.0)
+    training = RECIPE["training"] | {"optimizer": {"name": "SGD", "lr": 1e30}}
+    trial = Trial(config(tmp_path, RECIPE | {"training": training}, decided_at=[4]))
+    found = json.loads(trial.step()["reports"])
+    assert not all(math.isfinite(one) for one in found[-1]["metrics"].values())
+    assert all(math.isfinite(value) for one in found[:-1] for value in one["metrics"].values())
 
 
 def test_a_process_that_never_gets_a_step_touches_nothing(tmp_path: Path) -> None:
@@ -114,8 +151,8 @@ def failure(trial: Trial) -> Tree:
 
 def test_a_step_is_an_epoch_and_its_report_is_text(tmp_path: Path) -> None:
     result = Trial(config(tmp_path)).step()
-    assert set(result) == {"epoch", "report"}
-    report = json.loads(result["report"])
+    assert set(result) == {"epoch", "reports"}
+    (report,) = json.loads(result["reports"])
     assert result["epoch"] == report["epoch"] == 1
     assert set(report["metrics"]) == {
         "train/loss",

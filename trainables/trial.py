@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import traceback
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import ray
@@ -27,13 +29,17 @@ OUT_OF_MEMORY = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 
+# Epochs of together so many seconds are reported at once: a report costs milliseconds of Ray's.
+AHEAD_S = 0.2
+
 
 class Trial(tune.Trainable):  # type: ignore[misc]
     """Trains one planned trial and reports each epoch.
 
     `config["plan"]` is JSON text with: number, name, folder (of the study), recipe, data_root,
     cpus and gpus (of all its processes together), processes (which share every batch; 1 where it is
-    left out), reported (epochs that the ledger already has), probe_at (epochs after which
+    left out), reported (epochs that the ledger already has), decided_at (the epochs after which the
+    driver may stop it; None or left out: after any), probe_at (epochs after which
     `probe_benchmarks` run on at most `probe_limit` validation examples), test (whether `benchmarks`
     run on the test part at the end, on at most `test_limit` examples, 0 for all), metric and mode
     (which checkpoint is the best one), eval_seed, and storage (a path or the address of a storage
@@ -130,7 +136,10 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._keep_best(training)
 
     def step(self) -> dict[str, Any]:
-        """The next report that the ledger lacks, trained for if need be."""
+        """The next report that the ledger lacks, trained for if need be; several of short epochs.
+
+        They end with the first report that the driver decides on, or after `AHEAD_S`.
+        """
         _entitle(f"ray::Trial {self.plan['name']}")
         if self.training is None and self.failure is None:
             self.begin()
@@ -145,6 +154,30 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return {"failure": json.dumps(self.failure)}
 
     def _next(self) -> dict[str, Any]:
+        began = monotonic()
+        reports = [self._report()]
+        while monotonic() < began + AHEAD_S and not self._awaited(reports[-1]):
+            try:
+                reports.append(self._report())
+            except ProcessLost:
+                raise
+            except Exception as error:
+                # What went well before it is reported, the next step tells of it.
+                self.failure = _failure(error)
+                break
+        # As text: Ray keeps statistics of every number that it sees, and nobody reads them.
+        return {"epoch": reports[-1]["epoch"], "reports": json.dumps(reports)}
+
+    def _awaited(self, report: dict[str, Any]) -> bool:
+        """Whether the trial goes on after the report only if the driver says so."""
+        decided_at = self.plan.get("decided_at")
+        return (
+            decided_at is None
+            or report["epoch"] in decided_at
+            or not all(math.isfinite(one) for one in report["metrics"].values())
+        )
+
+    def _report(self) -> dict[str, Any]:
         training = self.training
         assert training is not None
         self._test(training)
@@ -156,8 +189,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         if self.went_back is not None:
             report = report | {"checkpoint": self.went_back}
             self.went_back = None
-        # As text: Ray keeps statistics of every number that it sees, and nobody reads them.
-        return {"epoch": report["epoch"], "report": json.dumps(report)}
+        return report
 
     def _train(self, training: Training) -> None:
         found = training.epoch()

@@ -131,7 +131,7 @@ class Runner:
                 failure = json.loads(result["failure"])
                 conductor.failed(number, failure["type"], failure["traceback"])
                 return
-            goes_on = conductor.report(number, json.loads(result["report"]))
+            goes_on = all(conductor.report(number, one) for one in json.loads(result["reports"]))
 
 
 def comparable(folder: Path) -> dict[str, list[Tree]]:

@@ -391,6 +391,7 @@ def test_a_plan_says_all_that_a_trials_process_needs(make: Any) -> None:
         "cpus": 2,
         "gpus": 0,
         "reported": 1,
+        "decided_at": None,
         "benchmarks": list(of_study.benchmarks),
         "probe_benchmarks": list(of_study.benchmarks),
         "probe_at": [1, 2, 4],
@@ -406,6 +407,26 @@ def test_a_plan_says_all_that_a_trials_process_needs(make: Any) -> None:
     confirmed = json.loads(plan(conductor, conductor.trials[-1], "", ""))
     # The test part is touched by confirmation alone, and never looked at on the way.
     assert (confirmed["test"], confirmed["probe_at"]) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "wanted"),
+    [
+        ({"name": "none"}, [4]),
+        ({"name": "ASHA", "grace_epochs": 1, "reduction_factor": 2}, [1, 2, 4]),
+        ({"name": "ASHA", "form": "promotion", "grace_epochs": 2}, [2, 4]),
+        ({"name": "median"}, None),
+    ],
+)
+def test_a_plan_may_say_where_the_driver_decides(
+    make: Any, schedule: dict[str, Any], wanted: list[int] | None
+) -> None:
+    conductor = make(study(schedule=schedule))
+    first = conductor.next()
+    assert json.loads(plan(conductor, first, "", "", ahead=True))["decided_at"] == wanted
+    # Until then it goes on whatever its figures are.
+    for epoch in range(1, (wanted or [1])[0]):
+        assert conductor.report(first.number, report(epoch, 0.0))
 
 
 def test_settings_that_do_not_go_together_are_planned_and_fail_in_their_trial(make: Any) -> None:

@@ -160,7 +160,7 @@ def timeless(found: list[Tree]) -> list[Tree]:
 
 
 def reports(trial: Trial, count: int) -> list[Tree]:
-    return timeless([json.loads(trial.step()["report"]) for _ in range(count)])
+    return timeless([one for _ in range(count) for one in json.loads(trial.step()["reports"])])
 
 
 def in_a_process(asked: Tree, steps: int, *, killed: bool) -> tuple[list[Tree], str]:
@@ -183,7 +183,8 @@ def in_a_process(asked: Tree, steps: int, *, killed: bool) -> tuple[list[Tree], 
     assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert not [one for one in results if "failure" in one], results
-    return timeless([json.loads(one["report"]) for one in results]), done.stderr
+    found = [report for one in results for report in json.loads(one["reports"])]
+    return timeless(found), done.stderr
 
 
 def fetched(uri: str, folder: Path) -> dict[str, bytes]:
