@@ -164,7 +164,8 @@ def _optimistic(trials: Sequence[dict[str, Any]], rows: Rows, primary: str, goal
     notes = []
     for one in optimism(trials, rows, primary, metric):
         gain, half = one.gain(metric), one.confirmed and one.confirmed.half_width
-        if gain is None or not half or gain <= half:
+        # A single trial was not chosen by its figure.
+        if one.trials < 2 or gain is None or not half or gain <= half:
             continue
         assert one.confirmed is not None
         notes.append(
