@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from study import confirm, controls
 from study.ledger import Ledger
@@ -25,6 +26,9 @@ from trainables.core.errors import SettingError
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 # Ends of a trial that are no outcome of its configuration's training.
 FAILURES = ("error", "oom", "lost")
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass
@@ -70,6 +74,19 @@ class Trial:
     def epochs(self) -> int:
         """Its full budget, which the schedule of its learning rate is stretched over."""
         return int(self.recipe["training"]["epochs"])
+
+
+def _together(
+    method: Callable[Concatenate[Conductor, P], R],
+) -> Callable[Concatenate[Conductor, P], R]:
+    """What the method records goes to the disk at once, before it answers."""
+
+    @wraps(method)
+    def recorded(self: Conductor, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.ledger.together():
+            return method(self, *args, **kwargs)
+
+    return recorded
 
 
 class Conductor:
@@ -176,6 +193,7 @@ class Conductor:
             "device_s": sum(one.device_s for one in own),
         }
 
+    @_together
     def next(self) -> Trial | None:
         """The next trial to run, recorded as planned; None while there is none right now.
 
@@ -215,7 +233,8 @@ class Conductor:
         A process may be lost just after the report that ended its trial; Ray then starts it again.
         """
         if number in self._open and self.trials[number].running:
-            self._append("started", trial=number)
+            # Should it be lost with the driver, the trial is started again anyway.
+            self._clock(self.ledger.note("started", trial=number))
             self.trials[number].state = "RUNNING"
 
     def retried(self, number: int, reason: str) -> None:
@@ -234,6 +253,7 @@ class Conductor:
                 self.retried(number, reason)
             self.trials[number].running = False
 
+    @_together
     def report(self, number: int, report: Mapping[str, Any]) -> bool:
         """Record an epoch's report; whether the trial goes on.
 
@@ -281,6 +301,7 @@ class Conductor:
         self._end(trial, report.get("summary"), verdict)
         return False
 
+    @_together
     def failed(self, number: int, kind: str, text: str, of_class: str = "error") -> None:
         """The trial ended by an error that is not retried; `of_class` is error, oom or lost."""
         trial = self.trials[number]
@@ -289,6 +310,7 @@ class Conductor:
         self._append("failed", trial=number, **{"class": of_class, "type": kind, "text": text})
         self._record_end(trial, "FAIL", of_class, {"type": kind, "text": text}, None)
 
+    @_together
     def settle(self) -> None:
         """Bring the trials to where the ledger says that they are.
 

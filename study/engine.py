@@ -187,7 +187,8 @@ class _Run:
                     number, failure["type"], failure["traceback"], failure["class"]
                 )
             return False
-        return all(self.conductor.report(number, one) for one in json.loads(result["reports"]))
+        with self.conductor.ledger.together():
+            return all(self.conductor.report(number, one) for one in json.loads(result["reports"]))
 
 
 def _lost(trial: Any) -> tuple[str, str]:

@@ -1,9 +1,9 @@
 """The ledger: the append-only record of a study, and the lock that keeps a second driver away.
 
-An event counts once its line is on disk: every append ends with fsync. A driver may be killed at
-any moment; what it leaves is whole lines and at most one unfinished one, which the next driver
-sets aside. The lock is the operating system's own (flock) and goes with the process that holds it,
-however that ends, so that there is no stale lock to judge.
+An event counts once its line is on disk: every append, or every block of them, ends with fsync. A
+driver may be killed at any moment; what it leaves is whole lines and at most one unfinished one,
+which the next driver sets aside. The lock is the operating system's own (flock) and goes with the
+process that holds it, however that ends, so that there is no stale lock to judge.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Ledger:
         self.path = path
         self.events = found
         self._latest = _time(path, found[-1]["time"])
+        self._grouped = False
+        self._pending = False
         with _storage(path):
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
@@ -88,10 +90,16 @@ class Ledger:
     def append(self, event: str, **fields: Any) -> Event:
         """Record an event and return it as a reader will see it; it is on disk when this returns.
 
-        Times never run backwards within a ledger, even if the clock does. Raises `LedgerError` for
-        fields that JSON has no word for and `StudyStorageError` when the disk is full or broken;
-        the ledger then holds all earlier events and nothing of this one.
+        Within `together` it is on disk when that ends. Times never run backwards within a ledger,
+        even if the clock does. Raises `LedgerError` for fields that JSON has no word for and
+        `StudyStorageError` when the disk is full or broken; the ledger then holds all earlier
+        events and nothing of this one.
         """
+        with self.together():
+            return self.note(event, **fields)
+
+    def note(self, event: str, **fields: Any) -> Event:
+        """Record an event from which nothing follows: it is on disk with the next one at latest."""
         if self._file < 0:
             raise StudyStorageError(f"{self.path}: the ledger is closed")
         time = max(_now(), self._latest)
@@ -100,21 +108,54 @@ class Ledger:
             size = os.fstat(self._file).st_size
             try:
                 _write(self._file, line.encode())
-                os.fsync(self._file)
             except BaseException:
                 # Ctrl-C, too: an append that raises has recorded nothing.
                 self._take_back(size)
                 raise
-        self._latest = time
+        self._latest, self._pending = time, True
         written = events.decode(line)
         self.events.append(written)
         return written
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Events that are appended in the block go to the disk at once, when it ends.
+
+        Waiting for a disk takes milliseconds, whatever is written. Where the disk fails nothing of
+        the block is left, and nothing that follows from it may be done.
+        """
+        if self._grouped or self._file < 0:
+            yield
+            return
+        self._grouped = True
+        with _storage(self.path):
+            size, count = os.fstat(self._file).st_size, len(self.events)
+        try:
+            yield
+        finally:
+            self._grouped = False
+            with _storage(self.path):
+                try:
+                    self._flush()
+                except BaseException:
+                    self._take_back(size)
+                    del self.events[count:]
+                    raise
+
     def close(self) -> None:
-        """Close the file; nothing is pending, every append is on disk already."""
+        """Close the file; what was only noted goes to the disk before."""
         if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+            try:
+                with _storage(self.path):
+                    self._flush()
+            finally:
+                os.close(self._file)
+                self._file = -1
+
+    def _flush(self) -> None:
+        if self._pending and self._file >= 0:
+            os.fsync(self._file)
+            self._pending = False
 
     def __enter__(self) -> Self:
         return self
@@ -132,6 +173,7 @@ class Ledger:
         try:
             os.ftruncate(self._file, size)
         except OSError:
+            self._pending = False
             self.close()
 
 

@@ -225,6 +225,58 @@ def test_an_interrupted_append_records_nothing(
     assert [event["event"] for event in read(tmp_path)] == ["study", "interrupted"]
 
 
+def test_events_of_a_block_go_to_the_disk_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    with Ledger.create(tmp_path, STUDY) as ledger:
+        fsync = os.fsync
+
+        def counted(file: int) -> None:
+            flushed.append(len(ledger.path.read_bytes().splitlines()))
+            fsync(file)
+
+        monkeypatch.setattr(os, "fsync", counted)
+        with ledger.together():
+            ledger.append("report", trial=0)
+            with ledger.together():
+                ledger.append("report", trial=1)
+            assert flushed == []
+        assert flushed == [3]
+        with ledger.together():
+            pass
+        # Nothing follows from it, so it waits for the next one.
+        ledger.note("started", trial=2)
+        assert flushed == [3]
+        ledger.append("report", trial=2)
+        assert flushed == [3, 5]
+        ledger.note("started", trial=3)
+    assert flushed == [3, 5, 6]
+    assert len(read(tmp_path)) == 6
+
+
+def test_of_a_block_that_the_disk_refuses_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_file: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with Ledger.create(tmp_path, STUDY) as ledger:
+        before = ledger.path.read_bytes()
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", broken)
+            with pytest.raises(StudyStorageError, match="broken"), ledger.together():
+                ledger.append("report", trial=0)
+                ledger.append("report", trial=1)
+        assert ledger.path.read_bytes() == before
+        assert [one["event"] for one in ledger.events] == ["study"]
+        # What went well before an error of another kind is kept.
+        with pytest.raises(RuntimeError), ledger.together():
+            ledger.append("report", trial=2)
+            raise RuntimeError
+    assert [event["event"] for event in read(tmp_path)] == ["study", "report"]
+
+
 HOLD = """
 import sys
 from study.ledger import StudyLock
