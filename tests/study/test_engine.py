@@ -106,7 +106,7 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
     study = tiny(
         data={"limit": 600},
         arms={"baseline": {}},
-        training={"epochs": 30},
+        training={"epochs": 60},  # long enough to be seen on its way: it reports every .2 s
         search={"trials_per_arm": 2},
         schedule={"name": "none"},
         confirm={"seeds": 0},
@@ -149,7 +149,8 @@ def test_losing_every_process_late_costs_no_trial(
 
     def kill(conductor: Any) -> None:
         ended = sum(one.state == "COMPLETE" for one in conductor.trials)
-        if not killed and ended >= 2 and any(one.epoch >= 2 for one in conductor.running):
+        # Not after how many epochs: a short trial reports all of them together.
+        if not killed and ended >= 2 and conductor.running:
             for pid in trial_processes():
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
