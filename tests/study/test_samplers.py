@@ -24,7 +24,7 @@ from study.samplers.grid import Grid
 from study.samplers.losses import losses
 from study.samplers.nsga2 import POPULATION, crowding, fronts, selected
 from study.samplers.position import position
-from study.samplers.tpe import PAST_TRIALS, TPE
+from study.samplers.tpe import GOOD, MODELLED, PAST_TRIALS, TPE
 from study.searcher import Mode, Past, Question, Searcher, Told, number_of, searcher
 from trainables.core.errors import MissingDataError, SettingError
 
@@ -295,6 +295,25 @@ def test_draws_are_those_of_optuna_told_in_its_own_way() -> None:
         one, two = study.ask(), other.ask()
         assert one.suggest_float("x", 0, 1) == two.suggest_float("x", 0, 1)
         assert one.suggest_float("y", 0, 1) == two.suggest_float("y", 0, 1)
+
+
+def test_of_many_trials_optuna_is_told_the_good_ones_and_the_latest() -> None:
+    chance = random.Random(0)
+    values = [chance.random() for _ in range(400)]
+    trials = [told((one,), 12, x=one, y=0.1) for one in values]
+    trials.append(told(None, 0, "RUNNING", x=2.0 / 3, y=0.1))
+    kept = [trial.params["x"] for trial in own_study(trials, ["max"]).trials]
+    assert len(kept) == MODELLED
+    best = sorted(values)[-GOOD:]
+    assert set(best) <= set(kept)
+    latest = [one for one in values if one not in best][-(MODELLED - GOOD - 1) :]
+    assert kept == [one for one in values if one in best or one in latest] + [2.0 / 3]
+    # Optuna's own split takes the same good ones, of all and of those that are left.
+    assert optuna.samplers._tpe.sampler.default_gamma(MODELLED) == GOOD
+    assert optuna.samplers._tpe.sampler.default_gamma(len(trials)) == GOOD
+    # Of several objectives no trial is better than all others: all are told.
+    both = [told((one, 1 - one), 12, x=one, y=0.1) for one in values]
+    assert len(own_study(both, ["max", "max"]).trials) == len(both)
 
 
 def test_options_with_a_setting_at_one_path_are_two_parameters_to_optuna() -> None:
