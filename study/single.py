@@ -18,6 +18,14 @@ from trainables.core.errors import MissingDataError, SettingError
 from trainables.core.training import Training
 
 
+class DivergedError(SettingError):
+    """The training diverged; `training` is as it was then."""
+
+    def __init__(self, training: Training) -> None:
+        super().__init__(f"the training diverged in epoch {training.done}; try a lower lr.")
+        self.training = training
+
+
 def train(
     recipe: Mapping[str, Any],
     folder: Path,
@@ -32,7 +40,8 @@ def train(
 
     A folder that holds a run already is refused unless `resume` is set and the recipe is the same.
     `epochs` ends the training before its budget is spent (0: not). The best checkpoint is the one
-    that is best by the task's first metric on validation.
+    that is best by the task's first metric on validation. Raises `DivergedError` after the epoch
+    that diverged.
     """
     begun = (folder / "recipe.json").exists()
     if begun and not resume:
@@ -74,7 +83,7 @@ def train(
             + f"  {report.train_s:.1f} s  ETA {clock(left)}"
         )
         if report.diverged:
-            raise SettingError(f"the training diverged in epoch {report.epoch}; try a lower lr.")
+            raise DivergedError(training)
     return training
 
 

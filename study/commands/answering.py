@@ -52,14 +52,18 @@ def reproduce(
 
         planned, reported = life.trial(folder, trial)
         target = out or Path("runs") / f"{folder.resolve().name}-{trial:04d}"
-        training = single.train(
-            planned["recipe"],
-            target,
-            data_root=data_root,
-            device=device,
-            epochs=max(reported, default=0),
-            say=shell.say,
-        )
+        try:
+            training = single.train(
+                planned["recipe"],
+                target,
+                data_root=data_root,
+                device=device,
+                epochs=max(reported, default=0),
+                say=shell.say,
+            )
+        except single.DivergedError as error:
+            # What it did then is told by the figures, as of any other trial.
+            training = error.training
         rows = single.compared(training, reported)
         found = reproducing.differences(training.reports, reported)
         same = not found

@@ -87,3 +87,24 @@ def test_the_command_checks(
     done = call("--check", "--out", "fourth", "--json")
     (found,) = json.loads(done.stdout)["differences"]
     assert (found["epoch"], found["difference"]) == (2, pytest.approx(0.5))
+
+
+def test_a_diverged_trial_is_compared_too(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = tiny(
+        arms={"baseline": {}},
+        training={"optimizer": {"name": "SGD", "lr": 1e30}},
+        weighters=["Fixed"],
+        search={"trials_per_arm": 1},
+        confirm={"seeds": 0},
+    )
+    folder = begin(tmp_path / "tiny", asked)
+    runner.run(folder)
+    ends = [one for one in events.read(folder) if one["event"] == "ended"]
+    assert [one["reason"] for one in ends] == ["diverged"]
+    words = ["reproduce", str(folder), "0", "--device", "cpu", "--check"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "Equal to the last digit." in done.output
