@@ -219,8 +219,9 @@ def on_every_node(
     """What `task` returns on each alive node for that node's id, or in words why it did not.
 
     The tasks take no CPU, so they run beside whatever keeps the nodes busy. A node that has not
-    answered after `timeout_s` seconds is given up. A `task` that is defined within a function is
-    sent as a whole, so it also runs where our packages are missing.
+    answered after `timeout_s` seconds is given up; one that was lost meanwhile is left out. A
+    `task` that is defined within a function is sent as a whole, so it also runs where our packages
+    are missing.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -243,7 +244,8 @@ def on_every_node(
         except Exception as error:
             last = (str(error).strip() or type(error).__name__).splitlines()[-1]
             found[asked[one]] = f"a task cannot run on it: {last}"
-    return dict(sorted(found.items()))
+    # Ray takes seconds to notice that a node is gone, and a study does not need it.
+    return {one: found[one] for one in sorted(found.keys() & declared().keys())}
 
 
 def declared() -> dict[str, dict[str, float]]:

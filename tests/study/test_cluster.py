@@ -326,6 +326,19 @@ def test_a_node_that_does_not_answer_is_given_up(local: Cluster) -> None:
     assert answer == "it has not answered after 3 s"
 
 
+def test_a_node_that_is_lost_meanwhile_is_left_out(
+    local: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    real = ray.nodes()
+    gone = real[0] | {"NodeID": "0" * len(real[0]["NodeID"])}
+    listed = iter([[*real, gone]])  # the first time Ray has not noticed
+    monkeypatch.setattr(ray, "nodes", lambda: next(listed, real))
+    answers = cluster.on_every_node(lambda node: {"node": node}, timeout_s=60)
+    assert answers == {one["NodeID"]: {"node": one["NodeID"]} for one in real}
+
+
 def test_a_task_that_fails_is_an_answer(local: Cluster) -> None:
     def fail(node: str) -> dict[str, Any]:
         raise RuntimeError("no room")
