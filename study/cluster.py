@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -34,6 +35,8 @@ os.environ |= {
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 ANSWER_WITHIN_S = 10.0
+# Ray asks a node five times, every three seconds, before it gives it up.
+NOTICED_S = 40.0
 
 
 class ClusterError(SettingError):
@@ -235,6 +238,7 @@ def on_every_node(
             asked[remote.options(scheduling_strategy=there).remote(name)] = name
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s)
     found: dict[str, dict[str, Any] | str] = {}
+    lost = set()
     for one in late:
         ray.cancel(one, force=True)
         found[asked[one]] = f"it has not answered after {timeout_s:g} s"
@@ -244,7 +248,12 @@ def on_every_node(
         except Exception as error:
             last = (str(error).strip() or type(error).__name__).splitlines()[-1]
             found[asked[one]] = f"a task cannot run on it: {last}"
-    # Ray takes seconds to notice that a node is gone, and a study does not need it.
+            if isinstance(error, ray.exceptions.NodeDiedError):
+                lost.add(asked[one])
+    # Ray lists a node for a while after it was lost. If it is, a study does without it.
+    until = monotonic() + NOTICED_S
+    while lost & declared().keys() and monotonic() < until:
+        sleep(0.2)
     return {one: found[one] for one in sorted(found.keys() & declared().keys())}
 
 
