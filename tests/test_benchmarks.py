@@ -321,6 +321,7 @@ def test_robustness_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_engine_measures_every_part(tmp_path: Path) -> None:
     apart = {"HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | apart

@@ -130,6 +130,7 @@ def test_python_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_tutorial_runs_from_the_question_to_the_table(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
     found = re.findall(r"```(yaml|bash|python)\n(.*?)```", text, re.DOTALL)

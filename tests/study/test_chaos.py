@@ -15,7 +15,7 @@ from .drivers import Driver
 from .in_process import TINY, Runner, assert_equal_as_far_as_both_went, begin, curves
 from .two_nodes import TwoNodes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 FILE = TINY | {
     "weighters": ["CoV"],

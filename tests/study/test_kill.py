@@ -23,7 +23,7 @@ from .in_process import (
     search,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 FILE = TINY | {
     "weighters": ["CoV"],

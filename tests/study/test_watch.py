@@ -162,7 +162,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGTERM to all", "stop", "stop --now"])
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGTERM to all", "stop", "stop --now"])
 def test_every_way_to_stop_is_an_interruption_that_resume_continues(
     runner: Runner, driver: Driver, file: Path, tmp_path: Path, how: str
 ) -> None:
