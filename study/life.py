@@ -339,7 +339,7 @@ def _run(
 
     address, insecure, cpus, dashboard = connection
     _, gpus = hardware()
-    with watch.Signals(lambda: _give_up(conductor, say)) as signals:
+    with watch.Signals(lambda: _give_up(conductor, folder, say)) as signals:
         try:
             found = cluster.connect(
                 address, cpus=cpus, gpus=gpus, dashboard=dashboard, insecure=insecure, say=say
@@ -404,14 +404,20 @@ def _search(
         mirror(now=True)
 
 
-def _give_up(conductor: Conductor, say: Callable[[str], None]) -> None:
+def interrupted(folder: Path) -> str:
+    """What is said when a study was interrupted: the command that goes on with it."""
+    again = f"{Path(sys.executable)} -m study resume {folder}"
+    return f"Interrupted; everything reported is kept. Go on with:\n  {again}"
+
+
+def _give_up(conductor: Conductor, folder: Path, say: Callable[[str], None]) -> None:
     """End this process: it was told to, and Ray, whose processes are gone, does not let it.
 
     Ray waits a minute for them, which is longer than schedulers give before they kill.
     """
     with suppress(Exception):
         conductor.ledger.append("interrupted", reason="SIGTERM; Ray's processes were gone")
-    say("Interrupted; everything reported is kept. Go on with: python -m study resume")
+    say(interrupted(folder))
     os._exit(130)
 
 

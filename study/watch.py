@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -123,34 +124,55 @@ class Signals:
 
     A context manager; `arm` sets the handler, after Ray has started, which sets its own.
     `terminated` says whether the signal came. If the block has not ended `GRACE_S` after it,
-    `give_up` is called in a thread of its own.
+    `give_up` is called in a thread of its own. Python runs a handler once the main thread is back
+    from whatever C function it is in, and a call into a Ray whose processes got the signal, too,
+    does not come back; so the seconds are counted from the signal itself, which wakes the thread.
     """
 
     def __init__(self, give_up: Callable[[], None]) -> None:
         self.terminated = False
-        self._timer = threading.Timer(GRACE_S, give_up)
-        self._timer.daemon = True
-        self._before: Any = None
+        self._give_up = give_up
+        self._ended = threading.Event()
+        self._ear, self._mouth = socket.socketpair()
+        self._mouth.setblocking(False)
+        self._listener = threading.Thread(target=self._listen, name="signals", daemon=True)
+        self._before: tuple[Any, int] | None = None
 
     def arm(self) -> None:
         """Catch SIGTERM from now on; nothing where this is not the main thread."""
         if threading.current_thread() is threading.main_thread():
-            found = signal.signal(signal.SIGTERM, self._terminate)
-            self._before = self._before or found
+            self._listener.start()
+            self._before = (
+                signal.signal(signal.SIGTERM, self._terminate),
+                signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False),
+            )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        self._ended.set()
         if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+            handler, descriptor = self._before
+            signal.set_wakeup_fd(descriptor)
+            signal.signal(signal.SIGTERM, handler)
+        self._mouth.close()
+        if self._before is not None:
+            self._listener.join()
+        self._ear.close()
 
     def _terminate(self, *_: object) -> None:
-        if not self.terminated:
-            self.terminated = True
-            self._timer.start()
+        self.terminated = True
         interrupt()
+
+    def _listen(self) -> None:
+        """Read the number of each signal that comes, until SIGTERM or the end of the block."""
+        while came := self._ear.recv(1):
+            if came[0] == signal.SIGTERM:
+                self.terminated = True
+                if not self._ended.wait(GRACE_S):
+                    self._give_up()
+                return
 
 
 def interrupt() -> None:

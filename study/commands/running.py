@@ -257,9 +257,7 @@ def _go(folder: Path, command: str, as_json: bool, **settings: Any) -> None:
         shell.say(str(error))
         raise typer.Exit(1) from None
     if not done:
-        shell.say(
-            f"Interrupted; everything reported is kept. Go on with:\n  {shell.me()} resume {folder}"
-        )
+        shell.say(life.interrupted(folder))
         raise typer.Exit(130)
     tell(folder, as_json)
     if failed:

@@ -288,7 +288,10 @@ def wait_for_reports(folder: Path, count: int, process: subprocess.Popen[str]) -
 
 
 @pytest.mark.slow
-def test_an_interrupted_study_says_how_to_go_on_and_does(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_study_says_how_to_go_on_and_does(
+    sent: signal.Signals, file: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     home.mkdir()
     folder = tmp_path / "studies" / "tiny"
@@ -297,7 +300,7 @@ def test_an_interrupted_study_says_how_to_go_on_and_does(file: Path, tmp_path: P
     longer = ["--set", "training.epochs=14", "--set", "schedule.grace_epochs=7"]
     first = driver("run", file, "--root", folder.parent, *options, *longer, home=home)
     wait_for_reports(folder, 5, first)
-    first.send_signal(signal.SIGINT)
+    first.send_signal(sent)
     text = first.communicate(timeout=120)[0]
     assert first.returncode == 130, text
     assert f"resume {folder}" in text

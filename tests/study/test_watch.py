@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -137,6 +138,32 @@ def test_who_does_not_end_after_sigterm_is_ended(monkeypatch: pytest.MonkeyPatch
         assert given_up.wait(10)
 
 
+def test_the_seconds_are_counted_while_the_main_thread_is_in_a_c_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "GRACE_S", 0.01)
+    given_up = threading.Event()
+    thread = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+    with contextlib.suppress(KeyboardInterrupt), watch.Signals(given_up.set) as seen:
+        seen.arm()
+        thread.start()
+        # Half a second without the interpreter's lock and without a look at signals.
+        hashlib.pbkdf2_hmac("sha256", b"a call into Ray", b"that does not return", 10**6)
+    assert given_up.is_set()
+
+
+def test_whoever_ends_in_time_is_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "GRACE_S", 0.2)
+    given_up = threading.Event()
+    before = threading.active_count()
+    with contextlib.suppress(KeyboardInterrupt), watch.Signals(given_up.set) as seen:
+        seen.arm()
+        signal.raise_signal(signal.SIGTERM)
+    assert threading.active_count() == before
+    assert not given_up.is_set()
+    assert signal.set_wakeup_fd(-1) == -1
+
+
 # Long enough to be stopped by a program that has to start first.
 LONG = FILE | {
     "arms": {"baseline": {}},
@@ -162,11 +189,12 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGTERM to all", "stop", "stop --now"])
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGTERM to all", "stop", "stop --now"])
 def test_every_way_to_stop_is_an_interruption_that_resume_continues(
     runner: Runner, driver: Driver, file: Path, tmp_path: Path, how: str
 ) -> None:
-    asked = LONG if how.startswith("stop") else FILE
+    longer = FILE | {"training": TINY["training"] | {"epochs": 30}}
+    asked = LONG if how.startswith("stop") else longer
     file.write_text(json.dumps(asked), encoding="utf-8")
     folder = tmp_path / "studies" / "tiny"
     small = ("--cpus", 2, "--no-dashboard")
