@@ -282,9 +282,11 @@ def _limits(found: _Study, trial: Row, figures: list[Row], full: bool) -> list[s
             "chosen by validation figures, which therefore flatter it."
         )
     if any(one["norm"] for one in figures):
+        least = found.row["goal"] == "min"
+        bounds = "lower bounds of the error" if least else "upper bounds of the robust accuracy"
         limits.append(
-            "Figures under attack are upper bounds of the robust accuracy: a stronger attack may "
-            "find more, and nothing is known of other threat models."
+            f"Figures under attack are {bounds}: a stronger attack may find more, and nothing is "
+            "known of other threat models."
         )
     elif figures:
         limits.append("No attack was evaluated: nothing is known of its robustness against any.")
@@ -392,8 +394,9 @@ def _verdict_lines(verdict: list[Row]) -> list[str]:
     for one in verdict:
         p = "" if one["p_holm"] is None else f", corrected p = {one['p_holm']:.2g}"
         ends = "" if one["low"] is None else f" ({one['low']:+.4g} to {one['high']:+.4g})"
+        seeds = f"{one['seeds']} seed{'' if one['seeds'] == 1 else 's'}"
         lines.append(
             f"- {one['benchmark']}: {one['word']}; difference to {one['compared_with']} "
-            f"{one['difference']:+.4g}{ends} over {one['seeds']} seeds{p}"
+            f"{one['difference']:+.4g}{ends} over {seeds}{p}"
         )
     return lines

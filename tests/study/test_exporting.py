@@ -16,9 +16,11 @@ from analysis import events
 from analysis.export import tables
 from study import single
 from study.exporting import SNIPPET, export_model
+from study.spec import parse
 from trainables.core.errors import MissingDataError, SettingError
 
-from .in_process import begin, tiny
+from ..contracts.worlds import ARCHITECTURES, DATA
+from .in_process import TINY, begin, tiny
 
 if TYPE_CHECKING:
     from .in_process import Runner
@@ -50,8 +52,12 @@ def test_the_exported_model_has_the_ledgers_figures(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = export_model(folder, out=tmp_path / "model")
+    same_figures(folder, target, loaded(target, monkeypatch))
+
+
+def same_figures(folder: Path, target: Path, model: torch.nn.Module) -> None:
+    """The ledger, the card and the model itself say the same of the test part."""
     card = json.loads((target / "card.json").read_text(encoding="utf-8"))
-    model = loaded(target, monkeypatch)
     number = card["trial"]["number"]
     training = single.restore(
         folder / "trials" / f"{number:04d}", best=False, data_root="", device="cpu"
@@ -70,6 +76,42 @@ def test_the_exported_model_has_the_ledgers_figures(
     key = ("name", "metric", "value", "n_correct", "n_examples")
     assert [[one[k] for k in key] for one in again] == [[one[k] for k in key] for one in then]
     assert [one["value"] for one in card["figures"]] == [one["value"] for one in then]
+
+
+@pytest.mark.parametrize(
+    ("task", "benchmark", "says"),
+    [
+        ("regression", {"name": "PGD", "eps": 0.1, "steps": 2}, "lower bounds of the error"),
+        pytest.param(
+            *("detection", "gaussian_0.1", "boxes with their scores and labels"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_models_of_other_tasks_have_the_ledgers_figures(
+    task: str,
+    benchmark: Any,
+    says: str,
+    runner: Runner,
+    small_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STUDY_DATA", str(small_root))
+    changes: Tree = {
+        "data": DATA[task] | {"validation": 0.25},
+        "architecture": ARCHITECTURES[task],
+        "training": {"epochs": 2, "batch_size": 8, "optimizer": {"name": "SGD", "lr": 0.01}},
+        "arms": {"baseline": {}},
+        "weighters": ["Fixed"],
+        "schedule": {"name": "none"},
+        "benchmarks": ["Clean", benchmark],
+    }
+    folder = begin(tmp_path / "study", parse(TINY | changes))
+    runner.run(folder)
+    target = export_model(folder, out=tmp_path / "model")
+    assert says in (target / "card.md").read_text(encoding="utf-8")
+    same_figures(folder, target, loaded(target, monkeypatch))
 
 
 def test_the_card_says_what_the_figures_rest_on(folder: Path, tmp_path: Path) -> None:
