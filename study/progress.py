@@ -23,6 +23,8 @@ from study.tally import Counted, Tally
 if TYPE_CHECKING:
     from study.conductor import Conductor
 
+# What foreseeing the end takes, times this, is how long it is not done again.
+SELDOM = 50
 # How an end is called where its reason is not a word of its own.
 _ENDS = {
     "rung": "stopped at a rung",
@@ -46,6 +48,7 @@ class Progress:
         self._told = {number for number, one in self._tally.trials.items() if one.ended}
         self._retries = self._tally.retries
         self._pause = ""
+        self._foreseen, self._foresee_at = "", 0.0
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -136,6 +139,13 @@ class Progress:
         self._tally.extend(new)
 
     def _left(self) -> str:
+        # It looks at every trial: of thousands that take milliseconds, not at the end of each.
+        if (began := monotonic()) >= self._foresee_at:
+            self._foreseen = self._foresee()
+            self._foresee_at = monotonic() + SELDOM * (monotonic() - began)
+        return self._foreseen
+
+    def _foresee(self) -> str:
         found = self._tally.eta(datetime.now(UTC))
         if found is None or found[0] <= 0:
             return ""

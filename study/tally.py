@@ -42,7 +42,6 @@ class Counted:
     values: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     test_s: float = 0.0
-    retries: int = 0
     rung: int | None = None  # the last one that it reached
     started: bool = False
 
@@ -84,6 +83,7 @@ class Tally:
         self.segments: list[Segment] = []
         self._open = False  # whether the last segment goes on
         self.trials: dict[int, Counted] = {}
+        self.retries = 0  # how often a trial went on in another process after one was lost
         self.cutoffs: dict[tuple[Name, int], float] = {}
         self._winners: dict[int, Name] | None = None
         self._controls: dict[tuple[str, int], Event] = {}  # by name and the search's trial
@@ -161,7 +161,7 @@ class Tally:
         elif kind == "report":
             self._report(trial, event)
         elif kind == "retried":
-            trial.retries += 1
+            self.retries += 1
         elif kind == "ended":
             trial.state, trial.reason = str(event["state"]), str(event["reason"])
         elif kind == "stopped" and event.get("cutoff") is not None:
@@ -316,11 +316,6 @@ class Tally:
     def epochs(self) -> int:
         """Epochs reported, of all trials."""
         return sum(one.epoch for one in self.trials.values())
-
-    @property
-    def retries(self) -> int:
-        """How often a trial went on in another process after one was lost."""
-        return sum(one.retries for one in self.trials.values())
 
     def failures(self) -> dict[str, int]:
         """Failed trials by class: error, oom, lost; those that diverged are no failures."""

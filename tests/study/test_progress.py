@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from study import standing
@@ -15,6 +18,7 @@ from study.conductor import Conductor
 from study.ledger import Ledger
 from study.progress import Progress, clock
 from study.spec import parse
+from study.tally import Tally
 
 from .in_process import Runner, begin, opened, tiny
 
@@ -76,6 +80,25 @@ def test_plain_lines_name_the_trial_its_end_and_the_time_left(tmp_path: Path) ->
     assert line.startswith(told)
     # How long a finalist's test takes is not known yet.
     assert "ETA 0:00 + tests" in line
+
+
+def test_the_end_is_not_foreseen_again_at_once_where_that_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def slow(tally: Tally, now: datetime) -> tuple[float, bool]:
+        asked.append(time.monotonic())
+        time.sleep(0.01)
+        return 60.0 * len(asked), True
+
+    monkeypatch.setattr(Tally, "eta", slow)
+    with conducted(tmp_path) as conductor:
+        progress = Progress(conductor, Console(file=io.StringIO()))
+        while len(asked) < 2:
+            line = view(progress)[0]
+            assert f"ETA {len(asked)}:00" in line
+        assert asked[1] - asked[0] > 0.5
 
 
 def test_plain_lines_tell_retries_failures_and_why_nothing_begins_any_more(
